@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+/** The `postern` command: finds the subcommand, loads it, turns what it throws into an exit status. */
+import process from 'node:process'
+import { PosternError } from '#base/errors'
+import { nearest } from '#base/suggest'
+import type { Command, CommandIo, ExitStatus } from './command.ts'
+
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {}
+
+async function main(args: readonly string[], io: CommandIo): Promise<ExitStatus> {
+  const [name = '--help', ...rest] = args
+  if (name === '--help' || name === '-h' || name === 'help') {
+    io.stdout.write(await overview())
+    return 0
+  }
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (load === undefined) {
+    const meant = nearest(name, Object.keys(COMMANDS))
+    io.stderr.write(
+      `postern: there is no command \`${name}\`.${meant === undefined ? '' : ` Did you mean \`${meant}\`?`} \`postern --help\` lists them.\n`,
+    )
+    return 2
+  }
+  const command = await load()
+  if (rest.includes('--help') || rest.includes('-h')) {
+    io.stdout.write(command.help)
+    return 0
+  }
+  return command.run(rest, io)
+}
+
+async function overview(): Promise<string> {
+  const rows = await Promise.all(Object.entries(COMMANDS).map(async ([name, load]) => `  ${name.padEnd(10)} ${(await load()).summary}`))
+  return `postern: authorizes service-to-service traffic\n\n${rows.join('\n')}\n\nEach has --help with an example.\n`
+}
+
+function report(error: unknown, io: CommandIo): ExitStatus {
+  if (error instanceof PosternError) {
+    io.stderr.write(`postern: ${error.message} (${error.code})\n`)
+    return 2
+  }
+  io.stderr.write(
+    `postern: this is a bug in Postern; please report it with what follows.\n${error instanceof Error ? error.stack : String(error)}\n`,
+  )
+  return 70
+}
+
+const io: CommandIo = {
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  cwd: process.cwd(),
+  colour: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
+}
+process.exitCode = await main(process.argv.slice(2), io).catch((error: unknown) => report(error, io))

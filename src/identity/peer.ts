@@ -1,0 +1,39 @@
+/** Who is calling: the principal of the certificate and the principal of the token. */
+import type { SpiffeId } from './spiffe-id.ts'
+
+/** What policy and records need of a leaf certificate. Times are ms since the epoch. */
+export interface CertificateFacts {
+  /** SHA-256 of the DER, 64 lower-case hex digits. */
+  readonly fingerprint: string
+  /** SHA-256 of the SubjectPublicKeyInfo, base64. */
+  readonly spkiHash: string
+  /** Lower-case hex without leading zeros. */
+  readonly serial: string
+  readonly notBefore: number
+  readonly notAfter: number
+  readonly sanUris: readonly string[]
+  readonly sanDns: readonly string[]
+  readonly sanEmails: readonly string[]
+}
+
+/** The verified holder of an X509-SVID. */
+export interface Peer {
+  readonly id: SpiffeId
+  readonly certificate: CertificateFacts
+  /** SHA-256 fingerprints (lower-case hex) of the authorities on its path, issuer first, root of the bundle last. */
+  readonly authorities: readonly string[]
+}
+
+/** The subject of a verified bearer token. */
+export interface TokenPrincipal {
+  readonly issuer: string
+  readonly subject: string
+  readonly audiences: readonly string[]
+  /** Of Kubernetes service-account tokens; else undefined. */
+  readonly namespace: string | undefined
+  readonly serviceAccount: string | undefined
+  /** All claims as verified, without prototype. */
+  readonly claims: Readonly<Record<string, unknown>>
+  /** ms since the epoch. */
+  readonly expiresAt: number
+}
