@@ -71,7 +71,8 @@ function checkTokens(document: CST.Document, reading: Reading): boolean {
   const properties = (tokens: readonly CST.SourceToken[] | undefined): void => {
     for (const token of tokens ?? []) {
       if (token.type === 'anchor') complain(reading, token.offset, `Anchors (\`${token.source}\`) are not taken here; write the value out.`)
-      if (token.type === 'tag') complain(reading, token.offset, `Tags (\`${token.source}\`) are not taken here; quote the value if it is a string.`)
+      if (token.type === 'tag')
+        complain(reading, token.offset, `Tags (\`${token.source}\`) are not taken here; quote the value if it is a string.`)
     }
   }
   const visit = (token: CST.Token | null | undefined, depth: number): void => {
@@ -125,7 +126,11 @@ function readEntries(map: YAMLMap.Parsed, reading: Reading): LocatedEntry[] {
   for (const { key, value } of map.items as Pair<Node, ParsedNode | null>[]) {
     const offset = key.range?.[0] ?? map.range[0]
     if (!isScalar(key) || typeof key.value !== 'string') {
-      complain(reading, offset, isScalar(key) ? `The key \`${String(key.source ?? key.value)}\` is not a string; quote it.` : 'A key must be a string.')
+      complain(
+        reading,
+        offset,
+        isScalar(key) ? `The key \`${String(key.source ?? key.value)}\` is not a string; quote it.` : 'A key must be a string.',
+      )
       continue
     }
     const keyAt = locate(reading, offset)
@@ -145,7 +150,8 @@ function readScalar(node: Scalar, reading: Reading): string | number | boolean |
   const { value } = node
   if (typeof value === 'number') {
     const lossy = Number.isInteger(value) && !Number.isSafeInteger(value)
-    if (lossy || !Number.isFinite(value)) complain(reading, node.range?.[0] ?? 0, `The number \`${node.source}\` cannot be held exactly; quote it to make it a string.`)
+    if (lossy || !Number.isFinite(value))
+      complain(reading, node.range?.[0] ?? 0, `The number \`${node.source}\` cannot be held exactly; quote it to make it a string.`)
     return value
   }
   return typeof value === 'string' || typeof value === 'boolean' ? value : null

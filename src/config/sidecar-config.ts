@@ -1,0 +1,140 @@
+/** The sidecar's document in typed form: what `spec` of kind Sidecar says, with defaults filled in and paths made absolute. */
+import type { Address, TcpAddress } from '#base/units'
+import type { SpiffeId } from '#identity/spiffe-id'
+
+/** No protocol is translated into another. */
+export type Protocol = 'http1' | 'http2'
+export type MinTlsVersion = 'TLSv1.3' | 'TLSv1.2'
+
+/** What a listener may be told to let through although it is ambiguous (`paths.allow`). */
+export const PATH_OPT_INS = ['encoded-slash', 'double-slash', 'params', 'double-encoding', 'override-headers'] as const
+export type PathOptIn = (typeof PATH_OPT_INS)[number]
+
+/** Every default of the document, in one place; docs/configuration.md states the same. Times in ms, sizes in bytes. */
+export const DEFAULTS = {
+  namespace: 'default',
+  tls: { minVersion: 'TLSv1.3', groups: ['X25519MLKEM768', 'X25519', 'P-256'] },
+  protocol: 'http1',
+  limits: { connections: 10_000, headBytes: 65_536, headers: 100, streams: 128, handshakes: 64, handshakesPerTurn: 2 },
+  timeouts: { handshake: 5_000, head: 10_000, idle: 60_000, connect: 2_000, halfClosed: 30_000 },
+  paths: { allow: [], ignoreCase: false },
+  unknownTokens: 'refuse',
+  records: { decisions: 'all', allowed: 1, onOverload: 'drop' },
+  /** Beside the document. */
+  admin: 'unix:postern-admin.sock',
+  health: '0.0.0.0:7020',
+  drain: 30_000,
+} as const
+
+/** Where our own SVID and bundle come from. Paths are absolute. */
+export interface FileIdentityConfig {
+  readonly kind: 'files'
+  /** PEM: leaf first, then intermediates. */
+  readonly certificate: string
+  /** PEM, PKCS#8 or SEC 1. */
+  readonly key: string
+  /** PEM, or a SPIFFE bundle (`*.json`). */
+  readonly bundle: string
+}
+
+/** `ca` and `workloadApi` join this union when they are implemented. */
+export type IdentityConfig = FileIdentityConfig
+
+export interface FederatedBundleConfig {
+  readonly trustDomain: string
+  /** Absolute path: PEM, or a SPIFFE bundle (`*.json`). */
+  readonly bundle: string
+}
+
+export interface TlsConfig {
+  readonly minVersion: MinTlsVersion
+  /** Key exchange groups, preferred first. */
+  readonly groups: readonly string[]
+}
+
+export interface Limits {
+  /** Open connections of the listener. */
+  readonly connections: number
+  /** Bytes of a request's head, or of a decoded HTTP/2 header list. */
+  readonly headBytes: number
+  /** Header lines of one head. */
+  readonly headers: number
+  /** HTTP/2 streams at once on one connection. */
+  readonly streams: number
+  /** TLS handshakes in flight. */
+  readonly handshakes: number
+  /** TLS handshakes begun in one turn of the event loop. */
+  readonly handshakesPerTurn: number
+}
+
+/** Milliseconds. */
+export interface Timeouts {
+  readonly handshake: number
+  readonly head: number
+  readonly idle: number
+  readonly connect: number
+  /** How long a tunnel may stay closed on one side. */
+  readonly halfClosed: number
+}
+
+export interface PathsConfig {
+  readonly allow: readonly PathOptIn[]
+  /** Decide on the lower-cased path, for apps that ignore case. */
+  readonly ignoreCase: boolean
+}
+
+export interface InboundConfig {
+  readonly listen: TcpAddress
+  readonly app: Address
+  readonly protocol: Protocol
+  readonly limits: Limits
+  readonly timeouts: Timeouts
+  readonly paths: PathsConfig
+}
+
+export interface OutboundConfig {
+  /** Loopback or a Unix socket. */
+  readonly listen: Address
+  /** Lower-case authorities without port that this entry serves; empty where it has its `listen` to itself. */
+  readonly hosts: readonly string[]
+  /** At least one. */
+  readonly to: readonly TcpAddress[]
+  /** Who the server may be; at least one. */
+  readonly peer: readonly SpiffeId[]
+  readonly protocol: Protocol
+  readonly limits: Limits
+  readonly timeouts: Timeouts
+}
+
+export interface RecordsConfig {
+  readonly decisions: 'all' | 'refused'
+  /** Share of allowed requests that are recorded, 0 to 1. */
+  readonly allowed: number
+  /** When stdout cannot take more: refuse requests, or drop records of allowed ones. */
+  readonly onOverload: 'refuse' | 'drop'
+}
+
+export interface SidecarConfig {
+  /** Absolute path of the document. */
+  readonly file: string
+  readonly name: string
+  readonly namespace: string
+  /** What `spec.selector` of policies is compared with. */
+  readonly labels: Readonly<Record<string, string>>
+  readonly identity: IdentityConfig
+  readonly federation: readonly FederatedBundleConfig[]
+  readonly tls: TlsConfig
+  readonly inbound: readonly InboundConfig[]
+  readonly outbound: readonly OutboundConfig[]
+  /** Absolute paths of files and folders. */
+  readonly policies: readonly string[]
+  /** Peers whose own x-forwarded-client-cert is kept and appended to. */
+  readonly forwarders: readonly SpiffeId[]
+  readonly records: RecordsConfig
+  /** Undefined: off. A Unix socket (absolute path) or loopback. */
+  readonly admin: Address | undefined
+  /** Undefined: off. */
+  readonly health: Address | undefined
+  /** Longest drain, ms. */
+  readonly drain: number
+}
