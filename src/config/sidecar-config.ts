@@ -1,5 +1,6 @@
 /** The sidecar's document in typed form: what `spec` of kind Sidecar says, with defaults filled in and paths made absolute. */
 import type { Address, TcpAddress } from '#base/units'
+import type { PathRules } from '#http/canonical-path'
 import type { SpiffeId } from '#identity/spiffe-id'
 
 /** No protocol is translated into another. */
@@ -8,7 +9,6 @@ export type MinTlsVersion = 'TLSv1.3' | 'TLSv1.2'
 
 /** What a listener may be told to let through although it is ambiguous (`paths.allow`). */
 export const PATH_OPT_INS = ['encoded-slash', 'double-slash', 'params', 'double-encoding', 'override-headers'] as const
-export type PathOptIn = (typeof PATH_OPT_INS)[number]
 
 /** Every default of the document, in one place; docs/configuration.md states the same. Times in ms, sizes in bytes. */
 export const DEFAULTS = {
@@ -77,15 +77,16 @@ export interface Timeouts {
   readonly halfClosed: number
 }
 
-export interface PathsConfig {
-  readonly allow: readonly PathOptIn[]
-  /** Decide on the lower-cased path, for apps that ignore case. */
-  readonly ignoreCase: boolean
+export interface PathsConfig extends PathRules {
+  /** The app may receive headers that override path or method (`override-headers` in `paths.allow`). */
+  readonly overrideHeaders: boolean
 }
 
 export interface InboundConfig {
   readonly listen: TcpAddress
   readonly app: Address
+  /** `app` may be beyond this host. */
+  readonly unsafeApp: boolean
   readonly protocol: Protocol
   readonly limits: Limits
   readonly timeouts: Timeouts

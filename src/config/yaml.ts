@@ -55,12 +55,11 @@ export function readYamlDocuments(text: string, file: string): YamlDocuments {
 function compose(text: string, reading: Reading): Document.Parsed[] {
   const composer = new Composer({ schema: 'core', version: '1.2', uniqueKeys: false, prettyErrors: false, logLevel: 'silent' })
   const documents: Document.Parsed[] = []
-  const found = (document: Document.Parsed): void => void documents.push(document)
   for (const token of new Parser(reading.lines.addNewLine).parse(text)) {
     if (token.type === 'document' && !checkTokens(token, reading)) continue
-    for (const document of composer.next(token)) found(document as Document.Parsed)
+    documents.push(...composer.next(token))
   }
-  for (const document of composer.end()) found(document as Document.Parsed)
+  documents.push(...composer.end())
   return documents
 }
 
@@ -101,7 +100,7 @@ function checkTokens(document: CST.Document, reading: Reading): boolean {
 function readDocument(document: Document.Parsed, reading: Reading): LocatedValue | undefined {
   for (const error of document.errors) {
     if (reading.problems.length >= MAX_PROBLEMS) return undefined
-    complain(reading, error.pos[0], `${error.message.replace(/\.?$/, '.')}`)
+    complain(reading, error.pos[0], error.message.replace(/\.?$/, '.'))
   }
   if (document.errors.length > 0) return undefined
   const { contents } = document
@@ -116,7 +115,7 @@ function readDocument(document: Document.Parsed, reading: Reading): LocatedValue
 function readNode(node: ParsedNode, reading: Reading): LocatedValue {
   const at = locate(reading, node.range[0])
   if (isMap(node)) return { kind: 'map', entries: readEntries(node, reading), at }
-  if (isSeq(node)) return { kind: 'list', items: node.items.map((item) => readNode(item as ParsedNode, reading)), at }
+  if (isSeq(node)) return { kind: 'list', items: node.items.map((item) => readNode(item, reading)), at }
   return { kind: 'scalar', value: isScalar(node) ? readScalar(node, reading) : null, at }
 }
 

@@ -1,0 +1,254 @@
+/** The sidecar's document (SURFACE §2): its keys, what each takes, and from there to `SidecarConfig`. Every fault has its place. */
+import { dirname } from 'node:path'
+import { entryOf, type LocatedValue, type Problem } from '#base/located'
+import { normaliseHost } from '#http/authority'
+import { isTrustDomain } from '#identity/spiffe-id'
+import { checkListeners } from './listeners.ts'
+import { list, map, named, notYet, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
+import {
+  address,
+  filePath,
+  flag,
+  integer,
+  localAddress,
+  orOff,
+  share,
+  size,
+  span,
+  spiffeId,
+  tcpListen,
+  tcpTarget,
+  text,
+  word,
+} from './scalars.ts'
+import {
+  DEFAULTS,
+  type InboundConfig,
+  type Limits,
+  type OutboundConfig,
+  PATH_OPT_INS,
+  type PathsConfig,
+  type SidecarConfig,
+  type Timeouts,
+} from './sidecar-config.ts'
+
+/** What OpenSSL 3.5 has for TLS 1.3. */
+const GROUPS = ['X25519MLKEM768', 'SecP256r1MLKEM768', 'SecP384r1MLKEM1024', 'X25519', 'X448', 'P-256', 'P-384', 'P-521'] as const
+const LATER_PROTOCOLS = ['http2', 'both', 'tcp']
+
+const files = map({
+  certificate: required(filePath),
+  key: required(filePath),
+  bundle: required(filePath),
+})
+
+const identity = map({
+  files: required(files),
+  ca: notYet('an identity from a CA', 'give `files`'),
+  workloadApi: notYet('an identity from a Workload API', 'give `files`'),
+})
+
+const limits = map({
+  connections: optional(integer(1, 1_000_000)),
+  headBytes: optional(size('1KiB', '1MiB')),
+  headers: optional(integer(1, 10_000)),
+  streams: optional(integer(1, 10_000)),
+  handshakes: optional(integer(1, 10_000)),
+  handshakesPerTurn: optional(integer(1, 1_000)),
+})
+
+const timeouts = map({
+  handshake: optional(span('10ms', '1m')),
+  head: optional(span('10ms', '10m')),
+  idle: optional(span('10ms', '1d')),
+  connect: optional(span('10ms', '1m')),
+  halfClosed: optional(span('10ms', '1d')),
+})
+
+const paths = map({
+  allow: optional(list(word(PATH_OPT_INS)), []),
+  ignoreCase: optional(flag, DEFAULTS.paths.ignoreCase),
+})
+
+const protocol = word(['http1'], LATER_PROTOCOLS)
+
+const inboundEntry = map({
+  listen: required(tcpListen),
+  app: required(address()),
+  unsafeApp: optional(flag, false),
+  protocol: optional(protocol, DEFAULTS.protocol),
+  limits: optional(limits),
+  timeouts: optional(timeouts),
+  paths: optional(paths),
+  unknownTokens: optional(word(['refuse'], ['pass']), DEFAULTS.unknownTokens),
+  assertion: notYet('the signed assertion to the app', 'the app can read x-postern-principal'),
+  onExpiry: notYet('leniency about expired certificates', 'remove it'),
+  plaintext: notYet('a listener without TLS', 'remove it'),
+})
+
+const outboundEntry = map({
+  listen: required(localAddress('whoever reaches it calls with this service’s identity')),
+  hosts: optional(list(host()), []),
+  to: required(oneOrMore(tcpTarget)),
+  peer: required(oneOrMore(spiffeId)),
+  protocol: optional(protocol, DEFAULTS.protocol),
+  limits: optional(limits),
+  timeouts: optional(timeouts),
+})
+
+const spec = map({
+  identity: required(identity),
+  workloadApi: notYet('serving the Workload API', 'remove it'),
+  federation: optional(
+    named(map({ bundle: required(filePath) }), (name) => (isTrustDomain(name) ? undefined : `\`${name}\` is no trust domain’s name`)),
+    [],
+  ),
+  tls: optional(
+    map({
+      minVersion: optional(word(['TLSv1.3', 'TLSv1.2']), DEFAULTS.tls.minVersion),
+      groups: optional(oneOrMore(word(GROUPS)), DEFAULTS.tls.groups),
+    }),
+    DEFAULTS.tls,
+  ),
+  inbound: optional(list(inboundEntry), []),
+  outbound: optional(list(outboundEntry), []),
+  tokens: notYet('understanding bearer tokens', 'remove it'),
+  policies: optional(oneOrMore(filePath), []),
+  forwarders: optional(list(spiffeId), []),
+  records: optional(
+    map({
+      decisions: optional(word(['all', 'refused']), DEFAULTS.records.decisions),
+      allowed: optional(share, DEFAULTS.records.allowed),
+      onOverload: optional(word(['drop', 'refuse']), DEFAULTS.records.onOverload),
+    }),
+    DEFAULTS.records,
+  ),
+  admin: optional(orOff(localAddress('it answers without authentication'))),
+  health: optional(orOff(address())),
+  drain: optional(span('0s', '1h'), DEFAULTS.drain),
+})
+
+/** The whole document as a reader: its keys are what docs/configuration.md documents. */
+export const sidecarReader = map({
+  apiVersion: required(word(['postern.dev/v1'])),
+  kind: required(word(['Sidecar'])),
+  metadata: required(
+    map({
+      name: required(text('a name', /^[^\s/\0]{1,253}$/u)),
+      namespace: optional(text('a name', /^[^\s/\0]{1,253}$/u), DEFAULTS.namespace),
+      labels: optional(
+        named(text('a string', /^[^\0]*$/u), () => undefined),
+        [],
+      ),
+    }),
+  ),
+  spec: required(spec),
+})
+
+type Read<R> = R extends Reader<infer T> ? T : never
+
+export interface SidecarDocument {
+  /** Undefined if there is an error among the problems. */
+  readonly config: SidecarConfig | undefined
+  readonly problems: Problem[]
+}
+
+export interface SidecarDocumentOptions {
+  /** Absolute path of the document: relative paths in it are relative to its folder. */
+  readonly file: string
+}
+
+/** Reads a document of kind Sidecar and reports all its faults at once. */
+export function readSidecarDocument(value: LocatedValue, { file }: SidecarDocumentOptions): SidecarDocument {
+  const place: Place = { path: '', folder: dirname(file), problems: [] }
+  const mistaken = kindProblem(value)
+  if (mistaken !== undefined) return { config: undefined, problems: [mistaken] }
+  const read = sidecarReader.read(value, place)
+  const config = read === undefined ? undefined : toConfig(read, file, place)
+  if (config !== undefined) checkListeners(config, value, place.problems)
+  return { config: place.problems.length === 0 ? config : undefined, problems: place.problems }
+}
+
+/** One clear sentence instead of a complaint about every key of another kind of document. */
+function kindProblem(value: LocatedValue): Problem | undefined {
+  if (value.kind !== 'map') return undefined
+  const kind = entryOf(value, 'kind')?.value
+  if (kind?.kind !== 'scalar' || typeof kind.value !== 'string' || kind.value === 'Sidecar') return undefined
+  if (kind.value !== 'Policy' && kind.value !== 'CertificateAuthority') return undefined
+  const hint = kind.value === 'Policy' ? 'name its file under `spec.policies` of a Sidecar' : 'run it with `postern ca run`'
+  return {
+    severity: 'error',
+    code: 'ERR_CONFIG_VALUE',
+    message: `This is a document of kind ${kind.value}, not Sidecar; ${hint}.`,
+    at: kind.at,
+  }
+}
+
+function toConfig({ metadata, spec }: Read<typeof sidecarReader>, file: string, place: Place): SidecarConfig {
+  return {
+    file,
+    name: metadata.name,
+    namespace: metadata.namespace,
+    labels: Object.freeze(Object.fromEntries(metadata.labels)),
+    identity: { kind: 'files', ...spec.identity.files },
+    federation: spec.federation.map(([trustDomain, { bundle }]) => ({ trustDomain, bundle })),
+    tls: spec.tls,
+    inbound: spec.inbound.map(toInbound),
+    outbound: spec.outbound.map(toOutbound),
+    policies: spec.policies,
+    forwarders: spec.forwarders,
+    records: spec.records,
+    admin: spec.admin === 'off' ? undefined : (spec.admin ?? defaultAddress(DEFAULTS.admin, place)),
+    health: spec.health === 'off' ? undefined : (spec.health ?? defaultAddress(DEFAULTS.health, place)),
+    drain: spec.drain,
+  }
+}
+
+function defaultAddress(text: string, place: Place): SidecarConfig['health'] {
+  return address().read({ kind: 'scalar', value: text, at: { file: '', line: 1, column: 1 } }, place)
+}
+
+function toInbound(entry: Read<typeof inboundEntry>): InboundConfig {
+  const { listen, app, protocol } = entry
+  return { listen, app, unsafeApp: entry.unsafeApp, protocol, ...toBounds(entry), paths: toPaths(entry.paths) }
+}
+
+function toOutbound(entry: Read<typeof outboundEntry>): OutboundConfig {
+  const { listen, hosts, to, peer, protocol } = entry
+  return { listen, hosts, to, peer, protocol, ...toBounds(entry) }
+}
+
+function toPaths(read: Read<typeof paths> | undefined): PathsConfig {
+  const allow: PathsConfig['allow'] = new Set((read?.allow ?? []).filter((name) => name !== 'override-headers'))
+  return {
+    allow,
+    ignoreCase: read?.ignoreCase ?? DEFAULTS.paths.ignoreCase,
+    overrideHeaders: read?.allow.includes('override-headers') ?? false,
+  }
+}
+
+function toBounds(entry: { readonly limits: Read<typeof limits> | undefined; readonly timeouts: Read<typeof timeouts> | undefined }): {
+  readonly limits: Limits
+  readonly timeouts: Timeouts
+} {
+  return { limits: withDefaults(DEFAULTS.limits, entry.limits), timeouts: withDefaults(DEFAULTS.timeouts, entry.timeouts) }
+}
+
+function withDefaults<K extends string>(
+  defaults: Readonly<Record<K, number>>,
+  read: Readonly<Record<K, number | undefined>> | undefined,
+): Readonly<Record<K, number>> {
+  const values: Record<K, number> = { ...defaults }
+  for (const key of Object.keys(defaults) as K[]) values[key] = read?.[key] ?? defaults[key]
+  return values
+}
+
+function host(): Reader<string> {
+  const name = text('a host without port', /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])$/)
+  return {
+    read(value, place) {
+      const found = name.read(value, place)
+      return found === undefined ? undefined : normaliseHost(found)
+    },
+  }
+}
