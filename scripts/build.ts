@@ -1,0 +1,100 @@
+/** Bundles the program into `dist/`: `postern.js`, one file per worker, and chunks for what is rarely needed. Run by `npm run build`. */
+import { chmodSync, globSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join, relative, sep } from 'node:path'
+import process from 'node:process'
+import { build, type Metafile, type OutputFile } from 'esbuild'
+
+const ROOT = join(import.meta.dirname, '..')
+const DIST = join(ROOT, 'dist')
+const PROGRAM = 'postern.js'
+
+/** A small young generation keeps the sidecar's memory down at equal cost; SIGUSR1 would open the inspector. */
+export const RUNTIME_FLAGS = ['--max-semi-space-size=2', '--disable-sigusr1'] as const
+
+// The packages that are still CommonJS call `require` for what is built into Node.
+const BANNER = "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
+
+/** Output name → source. `src/config/worker.ts` becomes `config-worker.js`, found beside whichever chunk starts it. */
+function entries(): Record<string, string> {
+  const workers = globSync('src/*/worker.ts', { cwd: ROOT }).map(
+    (file) => [`${file.split(sep)[1] ?? ''}-worker`, join(ROOT, file)] as const,
+  )
+  return { postern: join(ROOT, 'src/cli/main.ts'), ...Object.fromEntries(workers) }
+}
+
+async function bundle(): Promise<{ files: readonly OutputFile[]; metafile: Metafile }> {
+  const result = await build({
+    entryPoints: entries(),
+    outdir: DIST,
+    absWorkingDir: ROOT,
+    bundle: true,
+    splitting: true,
+    // Flat: every chunk finds the workers at `./<name>-worker.js`.
+    chunkNames: 'chunk-[hash]',
+    format: 'esm',
+    platform: 'node',
+    target: 'node26',
+    conditions: ['node', 'import', 'default'],
+    minify: true,
+    sourcemap: 'linked',
+    legalComments: 'none',
+    banner: { js: BANNER },
+    define: { __POSTERN_BUNDLED__: 'true' },
+    metafile: true,
+    write: false,
+    logLevel: 'warning',
+  })
+  return { files: result.outputFiles, metafile: result.metafile }
+}
+
+/** Replaces the first line of the program by one of the same length in lines, so that the source map stays right. */
+function withRuntimeFlags(program: string): string {
+  const end = program.indexOf('\n')
+  if (!program.startsWith('#!')) throw new Error('src/cli/main.ts has lost its `#!` line.')
+  return `#!/usr/bin/env -S node ${RUNTIME_FLAGS.join(' ')}${program.slice(end)}`
+}
+
+/** The licences of everything that was bundled, as their terms ask. */
+function notices(metafile: Metafile): string {
+  const folders = new Set<string>()
+  for (const input of Object.keys(metafile.inputs)) {
+    const match = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input)
+    if (match?.[1] !== undefined) folders.add(join(ROOT, match[1]))
+  }
+  const parts = [...folders].toSorted().map((folder) => {
+    const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Record<string, string>
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
+    return `${name} ${version} (${license})\n\n${file === undefined ? '' : readFileSync(join(folder, file), 'utf8').trim()}\n`
+  })
+  return `Postern contains the following software.\n\n${parts.join(`\n${'-'.repeat(80)}\n\n`)}`
+}
+
+function write(files: readonly OutputFile[], metafile: Metafile): void {
+  mkdirSync(DIST, { recursive: true })
+  const written = new Set(['THIRD-PARTY-NOTICES.txt'])
+  for (const file of files) {
+    const name = basename(file.path)
+    writeFileSync(file.path, name === PROGRAM ? withRuntimeFlags(file.text) : file.contents)
+    written.add(name)
+  }
+  writeFileSync(join(DIST, 'THIRD-PARTY-NOTICES.txt'), notices(metafile))
+  chmodSync(join(DIST, PROGRAM), 0o755)
+  // Last, so that a program running from here does not lose a chunk before its successor is there.
+  for (const name of readdirSync(DIST)) if (!written.has(name)) rmSync(join(DIST, name), { recursive: true })
+}
+
+/** What the build made, for whoever reads the log. */
+function summary(files: readonly OutputFile[], milliseconds: number): string {
+  const code = files.filter((file) => file.path.endsWith('.js'))
+  const size = (file: OutputFile): string => `${(file.contents.byteLength / 1024).toFixed(0)} KiB`
+  const named = code.filter((file) => !basename(file.path).startsWith('chunk-')).map((file) => `${basename(file.path)} ${size(file)}`)
+  const total = code.reduce((sum, file) => sum + file.contents.byteLength, 0)
+  return `${relative(process.cwd(), DIST) || '.'}: ${named.join(', ')}, ${code.length - named.length} chunks; ${(total / 1024).toFixed(0)} KiB in ${milliseconds.toFixed(0)} ms`
+}
+
+if (import.meta.main) {
+  const begun = performance.now()
+  const { files, metafile } = await bundle()
+  write(files, metafile)
+  console.log(summary(files, performance.now() - begun))
+}
