@@ -1,0 +1,40 @@
+/** Works out how long a body is from the head alone (RFC 9112 §6.3). */
+import { type Refusal, refusal } from '#base/result'
+import type { Fields } from './fields.ts'
+import { CHUNKED } from './limits.ts'
+
+/** 2^53 - 1 has 16 digits; whatever has more is no length that anybody means. */
+const MOST_DIGITS = 16
+
+/**
+ * `CHUNKED`, a number of bytes, or undefined where the head declares nothing.
+ * Lengths are digits alone: no sign, no list, no space, since intermediaries differ in how they read those.
+ */
+export function declaredLength(fields: Fields, minor: 0 | 1): number | undefined | Refusal {
+  const { contentLength, transferEncoding } = fields
+  if (transferEncoding !== undefined) {
+    if (contentLength !== undefined) return refusal('ERR_HTTP_FRAMING_CONFLICT')
+    if (minor === 0) return refusal('ERR_HTTP_TRANSFER_ENCODING', 'HTTP/1.0 has no Transfer-Encoding')
+    if (transferEncoding === 'chunked' || transferEncoding.toLowerCase() === 'chunked') return CHUNKED
+    return refusal(isOtherCoding(transferEncoding) ? 'ERR_HTTP_TRANSFER_CODING' : 'ERR_HTTP_TRANSFER_ENCODING')
+  }
+  if (contentLength === undefined) return undefined
+  const length = parseLength(contentLength)
+  return length === -1 ? refusal('ERR_HTTP_CONTENT_LENGTH') : length
+}
+
+/** Well-formed, but with a registered coding under `chunked`: a request that is honest and merely not supported. */
+function isOtherCoding(value: string): boolean {
+  return /^(?:(?:x-)?gzip|deflate|(?:x-)?compress)(?:[ \t]*,[ \t]*chunked)$/i.test(value)
+}
+
+function parseLength(text: string): number {
+  if (text === '' || text.length > MOST_DIGITS) return -1
+  let length = 0
+  for (let index = 0; index < text.length; index++) {
+    const digit = text.charCodeAt(index) - 0x30
+    if (digit < 0 || digit > 9) return -1
+    length = length * 10 + digit
+  }
+  return length <= Number.MAX_SAFE_INTEGER ? length : -1
+}
