@@ -1,0 +1,42 @@
+/** What a refused caller is told: a status and a request id, never why (SURFACE §4). */
+import type { ReasonCode } from '#base/reasons'
+import { reasonPhrase } from '#http/reason-phrases'
+import { httpStatusOf } from '#http/refusal-status'
+
+const STATUS: Partial<Record<ReasonCode, number>> = {
+  ERR_POLICY_DENIED: 403,
+  ERR_POLICY_NO_ALLOW: 403,
+  ERR_POLICY_NONE: 403,
+  ERR_CERTIFICATE_ENDED: 403,
+  ERR_TRUST_WITHDRAWN: 403,
+  ERR_HEAD_TIMEOUT: 408,
+  ERR_BODY_TIMEOUT: 408,
+  ERR_UPSTREAM_CONNECT_TIMEOUT: 504,
+  ERR_UPSTREAM_UNREACHABLE: 502,
+  ERR_UPSTREAM_CLOSED: 502,
+  ERR_UPSTREAM_TRUNCATED: 502,
+  ERR_UPSTREAM_RESPONSE: 502,
+  ERR_UPSTREAM_IDENTITY: 502,
+  ERR_UPSTREAM_TLS: 502,
+  ERR_UPSTREAM_RESOLVE: 502,
+  ERR_UPGRADE_UNASKED: 502,
+  ERR_UPGRADE_EARLY_DATA: 400,
+  ERR_OUTBOUND_NO_ROUTE: 404,
+  ERR_RECORDS_OVERLOADED: 503,
+  ERR_DRAINED: 503,
+  ERR_INTERNAL: 500,
+}
+
+/** The status that a caller is given for a reason. */
+export function statusOf(reason: ReasonCode): number {
+  return STATUS[reason] ?? httpStatusOf(reason) ?? 500
+}
+
+/** A whole HTTP/1.1 response with a problem document as its body. @param requestId well-formed: needs no escaping */
+export function problemResponse(status: number, requestId: string, close: boolean, headRequest: boolean): string {
+  const body = `{"title":"${reasonPhrase(status)}","status":${status},"request_id":"${requestId}"}`
+  return (
+    `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\ncontent-type: application/problem+json\r\ncontent-length: ${body.length}\r\n` +
+    `${status === 503 ? 'retry-after: 1\r\n' : ''}x-request-id: ${requestId}\r\n${close ? 'connection: close\r\n' : ''}\r\n${headRequest ? '' : body}`
+  )
+}

@@ -1,0 +1,55 @@
+/** The health port: `/livez`, `/readyz`, `/metrics`, and nothing else. */
+import type { Server } from 'node:http'
+import { createSmallServer } from '#telemetry/http-server'
+import type { SmallRequest, SmallResponse } from '#telemetry/http-server'
+import type { Log } from '#telemetry/log'
+import type { Metrics } from '#telemetry/metrics'
+
+/** What must hold for the sidecar to be ready. `detail` is one sentence for `/readyz?verbose`: no secrets. */
+export interface ReadinessCheck {
+  readonly name: string
+  run(): { readonly ok: boolean; readonly detail: string }
+}
+
+export interface HealthOptions {
+  readonly checks: readonly ReadinessCheck[]
+  /** Not ready from then on: no new traffic is wanted. */
+  readonly draining: () => boolean
+  readonly metrics: Metrics
+  readonly log: Log
+}
+
+/** Not listening yet. */
+export function createHealthServer({ checks, draining, metrics, log }: HealthOptions): Server {
+  function ready({ query }: SmallRequest): SmallResponse {
+    const outcomes = [
+      { name: 'draining', ok: !draining(), detail: 'the sidecar is draining' },
+      ...checks.map((check) => ({ name: check.name, ...check.run() })),
+    ]
+    const isReady = outcomes.every(({ ok }) => ok)
+    const verdict = isReady ? 'ready' : 'not ready'
+    const status = isReady ? 200 : 503
+    if (!query.has('verbose')) return { status, text: `${verdict}\n` }
+    const lines = outcomes.map(({ name, ok, detail }) => (ok ? `[+] ${name} ok` : `[-] ${name} failed: ${oneLine(detail)}`))
+    return { status, text: `${[...lines, verdict].join('\n')}\n` }
+  }
+
+  return createSmallServer({
+    log,
+    routes: [
+      { path: '/livez', answer: () => ({ status: 200, text: 'ok\n' }) },
+      { path: '/readyz', answer: ready },
+      {
+        path: '/metrics',
+        async answer() {
+          const { contentType, text } = await metrics.render()
+          return { status: 200, contentType, text }
+        },
+      },
+    ],
+  })
+}
+
+function oneLine(text: string): string {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ')
+}

@@ -1,0 +1,373 @@
+/**
+ * One caller's HTTP/1.1 connection, downstream side: reads requests one at a time, gathers what is written within one turn into one
+ * write, keeps deadlines on the registry's tick. What a request is allowed to do is its service's business.
+ *
+ *   head → busy → head … → lingering → closed          busy → tunnel → closed
+ */
+import type { Socket } from 'node:net'
+import type { ConnectionOrigin } from '#audit/event'
+import type { ReasonCode } from '#base/reasons'
+import type { Snapshot } from '#config/snapshot'
+import { type BodyReader, createBodyReader } from '#wire/http1/body-reader'
+import { findHeadEnd, oversizedHead } from '#wire/http1/head-end'
+import type { HeadLimits } from '#wire/http1/limits'
+import { readRequestHead } from '#wire/http1/request-reader'
+import { problemResponse, statusOf } from './answers.ts'
+import { Exchange } from './exchange.ts'
+import type { Http1Upstream } from './http1-upstream.ts'
+import type { ConnectionDescription, LiveConnection, Registry } from './registry.ts'
+
+export interface Http1Timeouts {
+  /** Ms for a whole head, from its first byte. */
+  readonly head: number
+  /** Ms without a byte: between requests, in the middle of a request body. */
+  readonly idle: number
+  /** Ms without a byte on a tunnel that one side has closed. */
+  readonly halfClosed: number
+}
+
+/** What a listener's kind (inbound, outbound) adds to a connection: one per connection. */
+export interface Http1Service {
+  readonly origin: ConnectionOrigin
+  readonly headLimits: HeadLimits
+  readonly timeouts: Http1Timeouts
+  readonly registry: Registry
+  /** Ms since the epoch; Infinity without certificates. */
+  readonly notAfter: number
+  readonly drainAt: number
+  /** Decides; calls `forward` or `refuse` of the exchange, now or later. */
+  onRequestHead(exchange: Exchange): void
+  /** Calls `attach` of the exchange with an upstream (a fresh one if asked), or `cut` if none can be had. */
+  acquire(exchange: Exchange, fresh: boolean): void
+  release(upstream: Http1Upstream): void
+  /** Why the exchange may no longer run, or undefined. */
+  revalidate(exchange: Exchange | undefined, snapshot: Snapshot, now: number): ReasonCode | undefined
+  /** Decides again because time passed. */
+  redecide(exchange: Exchange, now: number): ReasonCode | undefined
+  tick(now: number): void
+  record(exchange: Exchange): void
+  /** A head that could not be read, or did not come in time. @returns the request id it was recorded under */
+  recordMalformed(reason: ReasonCode, detail: string, status: number): string
+  now(): number
+  monotonic(): number
+  closed(): void
+}
+
+type Phase = 'head' | 'busy' | 'tunnel' | 'lingering' | 'closed'
+
+/** After our last byte: how long, and how many bytes, an unfinished upload is still read so that the answer is not lost to a reset. */
+const LINGER_MS = 2000
+const LINGER_BYTES = 1 << 20
+
+export class Http1Connection implements LiveConnection {
+  readonly service: Http1Service
+  readonly #socket: Socket
+  readonly #openedAt: number
+  #phase: Phase = 'head'
+  #exchange: Exchange | undefined
+  #body: BodyReader | undefined
+  /** The beginning of a head that is not complete. */
+  #partial: Buffer | undefined
+  #partialSince = 0
+  /** Bytes that came before their turn: a pipelined request, or a body before its upstream. */
+  #unread: Buffer | undefined
+  #pieces: (string | Buffer)[] = []
+  #size = 0
+  #touched: number
+  #draining = false
+  #ended = false
+  #paused = false
+  #advancing = false
+  #lingered = 0
+
+  constructor(socket: Socket, service: Http1Service) {
+    this.#socket = socket
+    this.service = service
+    this.#openedAt = service.now()
+    this.#touched = this.#openedAt
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk))
+    socket.on('end', () => this.#onEnd())
+    socket.on('drain', () => this.#exchange?.onDownstreamWritable())
+    socket.on('error', () => {})
+    socket.on('close', () => this.#onClose())
+  }
+
+  /** No request after the current one. */
+  get closing(): boolean {
+    return this.#draining || this.#ended || this.service.registry.coarseNow >= this.service.drainAt
+  }
+
+  get hasUnreadBytes(): boolean {
+    return this.#unread !== undefined
+  }
+
+  /** Gathers; `flush` sends. */
+  write(piece: string | Buffer): void {
+    this.#pieces.push(piece)
+    this.#size += piece.length
+  }
+
+  /** @returns false when the writer should wait for `onDownstreamWritable` */
+  flush(): boolean {
+    const pieces = this.#pieces
+    if (pieces.length === 0 || this.#phase === 'closed') return true
+    const first = pieces[0]
+    let more: boolean
+    if (pieces.length === 1 && typeof first === 'string') {
+      more = this.#socket.write(first, 'latin1')
+    } else {
+      const bytes = Buffer.allocUnsafe(this.#size)
+      let at = 0
+      for (const piece of pieces) {
+        if (typeof piece === 'string') at += bytes.write(piece, at, piece.length, 'latin1')
+        else at += piece.copy(bytes, at)
+      }
+      more = this.#socket.write(bytes)
+    }
+    pieces.length = 0
+    this.#size = 0
+    this.#touched = this.service.registry.coarseNow
+    return more
+  }
+
+  pauseReading(): void {
+    if (this.#paused) return
+    this.#paused = true
+    this.#socket.pause()
+  }
+
+  resumeReading(): void {
+    if (!this.#paused || this.#unread !== undefined) return
+    this.#paused = false
+    this.#socket.resume()
+  }
+
+  /** The exchange has its upstream: the body bytes that came before it can go. */
+  pumpBody(): void {
+    const bytes = this.#unread
+    if (bytes === undefined) return this.resumeReading()
+    this.#unread = undefined
+    this.#readBody(bytes)
+    this.resumeReading()
+  }
+
+  startTunnel(): void {
+    this.#phase = 'tunnel'
+    this.flush()
+    if (this.#ended) this.#exchange?.onTunnelInputEnd()
+    this.resumeReading()
+  }
+
+  endTunnelOutput(): void {
+    this.flush()
+    this.#socket.end()
+  }
+
+  /** @param cut close at once, without the end of TLS: what was sent is not complete */
+  exchangeDone(keepAlive: boolean, cut: boolean): void {
+    const requestDone = this.#exchange?.requestDone === true
+    this.#exchange = undefined
+    this.#body = undefined
+    if (cut) return this.#destroy()
+    this.flush()
+    if (!keepAlive || this.closing) return this.#close(requestDone)
+    this.#phase = 'head'
+    this.#advance()
+  }
+
+  // The registry's calls.
+
+  tick(now: number): void {
+    this.service.tick(now)
+    const { timeouts } = this.service
+    const silent = now - this.#touched
+    if (now >= this.service.notAfter) return this.#cut('ERR_CERTIFICATE_ENDED', '')
+    const exchange = this.#exchange
+    if (this.#phase === 'lingering' && silent > LINGER_MS) return this.#destroy()
+    if (this.#partial !== undefined && now - this.#partialSince > timeouts.head) return this.#refuseMalformed('ERR_HEAD_TIMEOUT', '')
+    if (exchange === undefined) {
+      if (this.#phase === 'head' && this.#partial === undefined && (silent > timeouts.idle || (this.closing && silent > 1000)))
+        this.#close(true)
+      return
+    }
+    if (exchange.decision !== undefined && now >= exchange.decision.validUntil) {
+      const reason = this.service.redecide(exchange, now)
+      if (reason !== undefined) return exchange.cut(reason, 'decided again: time passed')
+    }
+    if (exchange.isTunnel) {
+      if (silent > timeouts.halfClosed && (this.#ended || this.#socket.writableEnded)) this.#cut('ERR_TUNNEL_IDLE', '')
+    } else if (silent > timeouts.idle && !exchange.requestDone && exchange.ready && !this.#paused) exchange.cut('ERR_BODY_TIMEOUT', '')
+  }
+
+  revalidate(snapshot: Snapshot, now: number): void {
+    const reason = this.service.revalidate(this.#exchange, snapshot, now)
+    if (reason !== undefined) this.#cut(reason, 'decided again: the snapshot changed')
+  }
+
+  drain(): void {
+    this.#draining = true
+  }
+
+  cutAtDrainEnd(): void {
+    this.#cut('ERR_DRAINED', '')
+  }
+
+  describe(): ConnectionDescription {
+    const { origin, notAfter } = this.service
+    const exchange = this.#exchange
+    return {
+      listener: origin.listener,
+      direction: origin.direction,
+      protocol: this.#phase === 'tunnel' ? 'websocket' : origin.protocol,
+      peer: origin.peer?.id.uri,
+      sourceIp: origin.sourceIp,
+      openedAt: this.#openedAt,
+      notAfter: Number.isFinite(notAfter) ? notAfter : undefined,
+      exchange:
+        exchange === undefined
+          ? undefined
+          : { requestId: exchange.requestId, method: exchange.request.method, path: exchange.path, startedAt: exchange.startedAt },
+    }
+  }
+
+  // Reading.
+
+  #onData(chunk: Buffer): void {
+    this.#touched = this.service.registry.coarseNow
+    switch (this.#phase) {
+      case 'head':
+        return this.#readHead(chunk)
+      case 'busy':
+        if (this.#unread === undefined && this.#body !== undefined && this.#exchange?.ready === true) return this.#readBody(chunk)
+        return this.#setAside(chunk)
+      case 'tunnel':
+        return this.#exchange?.onTunnelInput(chunk)
+      case 'lingering':
+        this.#lingered += chunk.length
+        if (this.#lingered > LINGER_BYTES) this.#destroy()
+    }
+  }
+
+  /** Keeps bytes whose turn has not come, and reads no more until it has. */
+  #setAside(chunk: Buffer): void {
+    this.#unread = this.#unread === undefined ? chunk : Buffer.concat([this.#unread, chunk])
+    this.pauseReading()
+  }
+
+  #readHead(chunk: Buffer): void {
+    const before = this.#partial
+    const bytes = before === undefined ? chunk : Buffer.concat([before, chunk])
+    const end = findHeadEnd(bytes, before === undefined ? 0 : Math.max(0, before.length - 3))
+    const { headLimits } = this.service
+    if (end === -1 && bytes.length <= headLimits.bytes) {
+      if (before === undefined) this.#partialSince = this.#touched
+      this.#partial = bytes
+      return
+    }
+    this.#partial = undefined
+    const request = end === -1 ? oversizedHead(bytes, 0, headLimits) : readRequestHead(bytes, 0, end, headLimits)
+    if (!request.ok) return this.#refuseMalformed(request.reason, request.detail)
+    const exchange = new Exchange(this, request, this.service.now(), this.service.monotonic())
+    this.#exchange = exchange
+    this.#phase = 'busy'
+    if (request.bodyLength !== 0) this.#body = createBodyReader(request.bodyLength, headLimits)
+    if (end < bytes.length) this.#unread = bytes.subarray(end)
+    this.service.onRequestHead(exchange)
+    this.flush()
+    if (this.#unread !== undefined && this.#phase === 'busy') this.pauseReading()
+  }
+
+  #readBody(chunk: Buffer): void {
+    const body = this.#body
+    const exchange = this.#exchange
+    if (body === undefined || exchange === undefined) return this.#setAside(chunk)
+    const end = body.read(chunk, 0, exchange)
+    if (this.#exchange !== exchange) return
+    if (body.fault !== undefined) {
+      exchange.cut(body.fault.reason, body.fault.detail)
+      return
+    }
+    if (!body.done) return
+    this.#body = undefined
+    if (end < chunk.length) this.#setAside(chunk.subarray(end))
+  }
+
+  /** Takes up pipelined bytes. A loop, not recursion: a caller may have sent thousands of requests that are refused at once. */
+  #advance(): void {
+    if (this.#advancing) return
+    this.#advancing = true
+    while (this.#phase === 'head' && this.#unread !== undefined) {
+      const bytes = this.#unread
+      this.#unread = undefined
+      this.#readHead(bytes)
+    }
+    this.#advancing = false
+    if (this.#phase === 'head') {
+      this.resumeReading()
+      if (this.#ended) this.#close(true)
+    }
+  }
+
+  #onEnd(): void {
+    this.#ended = true
+    const exchange = this.#exchange
+    if (exchange === undefined) return this.#phase === 'lingering' ? this.#destroy() : this.#close(true)
+    if (exchange.isTunnel) return exchange.onTunnelInputEnd()
+    if (!exchange.requestDone && this.#unread === undefined) exchange.abort()
+  }
+
+  #onClose(): void {
+    if (this.#phase === 'closed') return
+    this.#phase = 'closed'
+    this.#exchange?.abort()
+    this.#gone()
+  }
+
+  // Ending.
+
+  #refuseMalformed(reason: ReasonCode, detail: string): void {
+    const status = statusOf(reason)
+    const requestId = this.service.recordMalformed(reason, detail, status)
+    this.#partial = undefined
+    this.write(problemResponse(status, requestId, true, false))
+    this.flush()
+    this.#close(false)
+  }
+
+  #cut(reason: ReasonCode, detail: string): void {
+    const exchange = this.#exchange
+    if (exchange === undefined) return this.#close(true)
+    this.#draining = true
+    exchange.cut(reason, detail)
+  }
+
+  /** Ends after what was written. @param inputDone nothing of the caller's is still under way */
+  #close(inputDone: boolean): void {
+    if (this.#phase === 'closed' || this.#phase === 'lingering') return
+    this.#phase = 'lingering'
+    this.#unread = undefined
+    this.#touched = this.service.registry.coarseNow
+    this.#socket.end()
+    if (inputDone && this.#ended) return
+    this.#paused = false
+    this.#socket.resume()
+  }
+
+  #destroy(): void {
+    if (this.#phase === 'closed') return
+    this.#phase = 'closed'
+    this.#socket.destroy()
+    this.#gone()
+  }
+
+  #gone(): void {
+    this.#pieces = []
+    this.service.registry.remove(this)
+    this.service.closed()
+  }
+}
+
+/** Serves a caller until its connection ends. */
+export function serveHttp1(socket: Socket, service: Http1Service): void {
+  service.registry.add(new Http1Connection(socket, service))
+}

@@ -1,0 +1,154 @@
+/** What one caller's connection is to an inbound listener: its peer, its own socket to the app, its identity headers, its records. */
+import { connect, type Socket } from 'node:net'
+import type { ConnectionOrigin } from '#audit/event'
+import type { ReasonCode } from '#base/reasons'
+import type { Address } from '#base/units'
+import type { Snapshot } from '#config/snapshot'
+import type { RequestHead } from '#http/request-head'
+import { isStillTrusted } from '#pki/still-trusted'
+import { decide } from '#policy/decide'
+import type { PeerMetrics } from '#telemetry/metrics'
+import type { HeadLimits } from '#wire/http1/limits'
+import type { Exchange } from './exchange.ts'
+import type { Http1Service, Http1Timeouts } from './http1-connection.ts'
+import { Http1Upstream, type OnRead } from './http1-upstream.ts'
+import { xfccElement } from './identity-headers.ts'
+import type { InboundListenerState } from './inbound-state.ts'
+import { recordExchange, recordMalformed } from './record.ts'
+import type { Registry } from './registry.ts'
+import { onRequestHead } from './request-path.ts'
+
+/** The app's socket is closed after so long without a request, ms. */
+const APP_IDLE_MS = 2000
+
+export class InboundService implements Http1Service {
+  readonly origin: ConnectionOrigin
+  readonly listener: InboundListenerState
+  readonly headLimits: HeadLimits
+  readonly timeouts: Http1Timeouts
+  readonly registry: Registry
+  readonly notAfter: number
+  readonly drainAt: number
+  readonly #peerMetrics: PeerMetrics
+  readonly #identity: string
+  readonly #isForwarder: boolean
+  readonly #xfcc: string
+  #app: Http1Upstream | undefined
+  #appIdleSince = 0
+  #forwardedHost = ''
+  #forwardedFields = ''
+
+  /** @param ownNotAfter end of the SVID that the connection was accepted with, ms since the epoch */
+  constructor(listener: InboundListenerState, origin: ConnectionOrigin, peerMetrics: PeerMetrics, ownId: string, ownNotAfter: number) {
+    this.listener = listener
+    this.#peerMetrics = peerMetrics
+    this.origin = origin
+    this.headLimits = listener.headLimits
+    this.timeouts = listener.config.timeouts
+    this.registry = listener.registry
+    const now = listener.clock.now()
+    const peer = origin.peer
+    this.notAfter = Math.min(peer?.certificate.notAfter ?? Infinity, ownNotAfter)
+    this.drainAt = now + 0.8 * (this.notAfter - now)
+    this.#isForwarder = peer !== undefined && listener.forwarders.has(peer.id.uri)
+    this.#xfcc = peer === undefined ? '' : xfccElement(ownId, peer.certificate.fingerprint, peer.id.uri)
+    this.#identity = peer === undefined ? '' : `x-forwarded-client-cert: ${this.#xfcc}\r\nx-postern-principal: ${peer.id.uri}\r\n`
+  }
+
+  onRequestHead(exchange: Exchange): void {
+    onRequestHead(this, exchange)
+  }
+
+  /** The Host that the app is given; HTTP/1.0 callers may have none. */
+  hostOf(request: RequestHead): string {
+    return request.authority === '' ? this.listener.appHost : request.authority
+  }
+
+  /** Our own fields of the request head, each with its line end. */
+  identityFields(exchange: Exchange): string {
+    const host = this.hostOf(exchange.request)
+    if (host !== this.#forwardedHost) {
+      this.#forwardedHost = host
+      const ip = this.origin.sourceIp
+      const node = ip.includes(':') ? `"[${ip}]"` : ip
+      const quoted = /^[\w.-]+$/.test(host) ? host : `"${host}"`
+      this.#forwardedFields = `forwarded: for=${node};host=${quoted};proto=https\r\nx-forwarded-for: ${ip}\r\nx-forwarded-proto: https\r\nx-forwarded-host: ${host}\r\n`
+    }
+    if (!this.#isForwarder || exchange.forwardedCertificates === '') return this.#identity + this.#forwardedFields
+    const principal = this.origin.peer?.id.uri ?? ''
+    return `x-forwarded-client-cert: ${exchange.forwardedCertificates},${this.#xfcc}\r\nx-postern-principal: ${principal}\r\n${this.#forwardedFields}`
+  }
+
+  acquire(exchange: Exchange, fresh: boolean): void {
+    if (this.#app?.usable !== true || fresh) {
+      this.#app?.destroy()
+      const { app } = this.listener.config
+      const upstream: Http1Upstream = new Http1Upstream(
+        (onread) => connectApp(app, this.listener.config.timeouts.connect, onread),
+        () => {
+          if (this.#app === upstream) this.#app = undefined
+        },
+      )
+      this.#app = upstream
+    }
+    exchange.attach(this.#app)
+  }
+
+  release(): void {
+    this.#appIdleSince = this.registry.coarseNow
+  }
+
+  revalidate(exchange: Exchange | undefined, snapshot: Snapshot, now: number): ReasonCode | undefined {
+    const { peer } = this.origin
+    if (peer !== undefined && !isStillTrusted(snapshot.trust, peer)) return 'ERR_TRUST_WITHDRAWN'
+    return exchange === undefined ? undefined : this.redecide(exchange, now)
+  }
+
+  redecide(exchange: Exchange, now: number): ReasonCode | undefined {
+    const { facts } = exchange
+    if (facts === undefined) return undefined
+    const decision = decide(this.listener.policy, facts, now)
+    exchange.decision = decision
+    return decision.allow ? undefined : decision.reason
+  }
+
+  tick(now: number): void {
+    if (this.#app?.usable === true && now - this.#appIdleSince > APP_IDLE_MS) this.#app.destroy()
+  }
+
+  record(exchange: Exchange): void {
+    recordExchange(this.listener, this.origin, exchange)
+    this.#peerMetrics.request(exchange.decision?.allow === true ? 'allow' : 'deny')
+    const shadow = exchange.decision?.shadow
+    if (shadow !== undefined) this.listener.metrics.shadow(shadow.allow ? 'allow' : 'deny')
+  }
+
+  recordMalformed(reason: ReasonCode, detail: string, status: number): string {
+    return recordMalformed(this.listener, this.origin, reason, detail, status)
+  }
+
+  now(): number {
+    return this.listener.clock.now()
+  }
+
+  monotonic(): number {
+    return this.listener.clock.monotonic()
+  }
+
+  closed(): void {
+    this.#app?.destroy()
+    this.listener.connectionClosed()
+  }
+}
+
+function connectApp(app: Address, timeoutMs: number, onread: OnRead): Socket {
+  const target = app.kind === 'unix' ? { path: app.path } : { host: app.host, port: app.port }
+  const socket = connect({ ...target, noDelay: true, allowHalfOpen: true, onread })
+  const timer = setTimeout(() => {
+    socket.destroy(Object.assign(new Error('no connection in time'), { code: 'ERR_UPSTREAM_CONNECT_TIMEOUT' }))
+  }, timeoutMs)
+  const settled = (): void => clearTimeout(timer)
+  socket.once('connect', settled)
+  socket.once('close', settled)
+  return socket
+}

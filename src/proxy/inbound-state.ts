@@ -1,0 +1,38 @@
+/** What the connections of one inbound listener share. Only `policy` changes: it is replaced with every snapshot. */
+import type { DecisionLog } from '#audit/decision-log'
+import type { Ring } from '#audit/ring'
+import type { Clock } from '#base/clock'
+import type { InboundConfig } from '#config/sidecar-config'
+import type { PathRules } from '#http/canonical-path'
+import type { RandomHex } from '#http/random-hex'
+import type { CompiledPolicy } from '#policy/compile'
+import type { ListenerMetrics } from '#telemetry/metrics'
+import type { HeadLimits } from '#wire/http1/limits'
+import type { Registry } from './registry.ts'
+
+/** Where what happened goes, and what time it is: shared by every listener. */
+export interface Surroundings {
+  readonly registry: Registry
+  readonly clock: Clock
+  readonly randomHex: RandomHex
+  readonly log: DecisionLog
+  readonly ring: Ring
+}
+
+export interface InboundListenerState extends Surroundings {
+  readonly config: InboundConfig
+  /** Its address as configured. */
+  readonly name: string
+  /** The port it is bound to. */
+  readonly port: number
+  policy: CompiledPolicy
+  readonly pathRules: PathRules
+  readonly keepOverrides: boolean
+  readonly headLimits: HeadLimits
+  /** SPIFFE IDs whose own x-forwarded-client-cert is kept. */
+  readonly forwarders: ReadonlySet<string>
+  /** Host for requests that have none. */
+  readonly appHost: string
+  readonly metrics: ListenerMetrics
+  connectionClosed(): void
+}

@@ -1,0 +1,101 @@
+/** Takes the app's calls on loopback or a Unix socket. Entries of the document that share an address are one listener. */
+import { createServer, type Socket } from 'node:net'
+import type { ConnectionOrigin } from '#audit/event'
+import { type Address, formatAddress } from '#base/units'
+import type { OutboundConfig } from '#config/sidecar-config'
+import type { Snapshot } from '#config/snapshot'
+import type { ListenerMetrics } from '#telemetry/metrics'
+import { serveHttp1 } from './http1-connection.ts'
+import type { Surroundings } from './inbound-state.ts'
+import { createOutboundPool } from './outbound-pool.ts'
+import { type OutboundListenerState, type OutboundRoute, OutboundService } from './outbound-service.ts'
+import { boundPort, listen, plainAddress } from './sockets.ts'
+
+export interface OutboundListener {
+  readonly name: string
+  /** 0 for Unix sockets. */
+  readonly port: number
+  apply(snapshot: Snapshot): void
+  tick(now: number): void
+  /** Accepts no more; live connections go on. */
+  close(): void
+  /** Ends the pooled connections. */
+  closePools(): void
+}
+
+export interface OutboundOptions extends Surroundings {
+  readonly listen: Address
+  /** At least one; all share `listen`. */
+  readonly entries: readonly OutboundConfig[]
+  readonly snapshot: Snapshot
+  readonly metrics: ListenerMetrics
+  readonly random: () => number
+}
+
+/** Entries grouped by the address they share, in the order of the document. */
+export function groupByListen(entries: readonly OutboundConfig[]): OutboundConfig[][] {
+  return [...Map.groupBy(entries, (entry) => formatAddress(entry.listen)).values()]
+}
+
+/** @throws PosternError ERR_LISTEN if the address cannot be had */
+export async function openOutboundListener(options: OutboundOptions): Promise<OutboundListener> {
+  const { entries, metrics } = options
+  const [first] = entries
+  if (first === undefined) throw new TypeError('an outbound listener needs an entry')
+  const name = formatAddress(options.listen)
+  const routes = new Map<string, OutboundRoute>()
+  for (const config of entries) {
+    const route = { config, pool: createOutboundPool({ ...options, config }) }
+    for (const host of config.hosts.length === 0 ? [''] : config.hosts) routes.set(host, route)
+  }
+  const pools = [...new Set(routes.values())].map((route) => route.pool)
+  let connections = 0
+  const state: OutboundListenerState = {
+    ...options,
+    name,
+    limits: { bytes: first.limits.headBytes, headers: first.limits.headers },
+    timeouts: first.timeouts,
+    routes,
+    connectionClosed() {
+      connections--
+      metrics.connectionClosed()
+    },
+  }
+  const server = createServer({ allowHalfOpen: true, noDelay: true })
+  await listen(server, options.listen, 'outbound[].listen')
+  server.on('error', () => {})
+  server.on('connection', (socket: Socket) => {
+    if (connections >= first.limits.connections) {
+      socket.destroy()
+      return
+    }
+    connections++
+    metrics.connectionOpened()
+    const origin: ConnectionOrigin = {
+      listener: name,
+      direction: 'outbound',
+      protocol: 'http1',
+      peer: undefined,
+      sourceIp: plainAddress(socket.remoteAddress),
+      tls: undefined,
+    }
+    serveHttp1(socket, new OutboundService(state, origin))
+  })
+
+  return {
+    name,
+    port: boundPort(server),
+    apply(snapshot) {
+      for (const pool of pools) pool.apply(snapshot)
+    },
+    tick(now) {
+      for (const pool of pools) pool.tick(now)
+    },
+    close() {
+      server.close()
+    },
+    closePools() {
+      for (const pool of pools) pool.close()
+    },
+  }
+}

@@ -1,0 +1,66 @@
+/** The end of an exchange, as records, metrics and the ring for `explain` want it. */
+import type { ConnectionOrigin, ExchangeEvent } from '#audit/event'
+import type { ListenerMetrics } from '#telemetry/metrics'
+import type { ReasonCode } from '#base/reasons'
+import { createRequestId } from '#http/request-id'
+import type { Exchange } from './exchange.ts'
+import type { Surroundings } from './inbound-state.ts'
+
+type Destination = Surroundings & { readonly metrics: ListenerMetrics }
+
+export function recordExchange(to: Destination, origin: ConnectionOrigin, exchange: Exchange): void {
+  const milliseconds = to.clock.monotonic() - exchange.startedMono
+  const event: ExchangeEvent = {
+    origin,
+    time: exchange.startedAt,
+    requestId: exchange.requestId,
+    method: exchange.request.method,
+    host: exchange.host,
+    path: exchange.path,
+    token: exchange.token,
+    decision: exchange.decision,
+    reason: exchange.reason,
+    detail: exchange.detail,
+    status: exchange.status,
+    grpcStatus: undefined,
+    bytesIn: exchange.bytesIn,
+    bytesOut: exchange.bytesOut,
+    durationUs: milliseconds * 1000,
+    decideUs: exchange.decideUs,
+    traceId: exchange.traceparent.slice(3, 35),
+    facts: exchange.facts,
+  }
+  to.log.exchange(event)
+  to.ring.add(event)
+  to.metrics.request(exchange.decision?.allow === true ? 'allow' : 'deny', exchange.reason, milliseconds / 1000, exchange.decideUs / 1e6)
+}
+
+/** A request whose head could not be read. @returns the request id it is recorded under */
+export function recordMalformed(to: Destination, origin: ConnectionOrigin, reason: ReasonCode, detail: string, status: number): string {
+  const time = to.clock.now()
+  const requestId = createRequestId(time, to.randomHex)
+  const event: ExchangeEvent = {
+    origin,
+    time,
+    requestId,
+    method: '',
+    host: '',
+    path: '',
+    token: undefined,
+    decision: undefined,
+    reason,
+    detail,
+    status,
+    grpcStatus: undefined,
+    bytesIn: 0,
+    bytesOut: 0,
+    durationUs: 0,
+    decideUs: 0,
+    traceId: '',
+    facts: undefined,
+  }
+  to.log.exchange(event)
+  to.ring.add(event)
+  to.metrics.request('deny', reason, 0, 0)
+  return requestId
+}

@@ -1,0 +1,113 @@
+/**
+ * The one table of live connections. One wall-clock tick a second looks at each (deadlines, certificate ends, decisions that time
+ * changes), and every new snapshot makes each re-decide: nothing that was once admitted outlives its reason.
+ */
+import type { Snapshot } from '#config/snapshot'
+
+/** What the admin address shows of a connection. */
+export interface ConnectionDescription {
+  readonly listener: string
+  readonly direction: 'inbound' | 'outbound'
+  readonly protocol: string
+  readonly peer: string | undefined
+  readonly sourceIp: string
+  readonly openedAt: number
+  readonly notAfter: number | undefined
+  readonly exchange: { readonly requestId: string; readonly method: string; readonly path: string; readonly startedAt: number } | undefined
+}
+
+/** A connection and whatever runs on it. All times are ms since the epoch. */
+export interface LiveConnection {
+  /** Once a second. */
+  tick(now: number): void
+  /** The snapshot changed: decide again on the facts that are held, and end what is no longer allowed. */
+  revalidate(snapshot: Snapshot, now: number): void
+  /** End when what runs has ended; take nothing new. */
+  drain(): void
+  /** The drain time is over. */
+  cutAtDrainEnd(): void
+  describe(): ConnectionDescription
+}
+
+export interface Registry {
+  add(connection: LiveConnection): void
+  remove(connection: LiveConnection): void
+  readonly size: number
+  /** Wall clock as of the last tick: cheap enough for every byte received, exact to a second. */
+  readonly coarseNow: number
+  tick(now: number): Promise<void>
+  revalidate(snapshot: Snapshot, now: number): Promise<void>
+  drain(): void
+  cutAll(): void
+  describe(limit: number): ConnectionDescription[]
+  /** Resolves when no connection is left. */
+  empty(): Promise<void>
+}
+
+/** Connections looked at before the event loop gets its turn. */
+const SLICE = 500
+
+export function createRegistry(now: number): Registry {
+  const live = new Set<LiveConnection>()
+  const waiting: (() => void)[] = []
+  let coarseNow = now
+  let latestPass = 0
+
+  /** Visits all that lived at the start, in slices; a later pass of revalidation overtakes this one. */
+  async function visit(look: (connection: LiveConnection) => void, overtaken: () => boolean): Promise<void> {
+    let seen = 0
+    for (const connection of [...live]) {
+      if (live.has(connection)) look(connection)
+      if (++seen % SLICE === 0) {
+        await new Promise<void>((resolve) => void setImmediate(resolve))
+        if (overtaken()) return
+      }
+    }
+  }
+
+  return {
+    add: (connection) => void live.add(connection),
+    remove(connection) {
+      live.delete(connection)
+      if (live.size === 0) for (const resolve of waiting.splice(0)) resolve()
+    },
+    get size() {
+      return live.size
+    },
+    get coarseNow() {
+      return coarseNow
+    },
+    tick(at) {
+      coarseNow = at
+      return visit(
+        (connection) => connection.tick(at),
+        () => false,
+      )
+    },
+    revalidate(snapshot, at) {
+      const pass = ++latestPass
+      return visit(
+        (connection) => connection.revalidate(snapshot, at),
+        () => pass !== latestPass,
+      )
+    },
+    drain() {
+      for (const connection of live) connection.drain()
+    },
+    cutAll() {
+      for (const connection of live) connection.cutAtDrainEnd()
+    },
+    describe(limit) {
+      const found: ConnectionDescription[] = []
+      for (const connection of live) {
+        if (found.length >= limit) break
+        found.push(connection.describe())
+      }
+      return found
+    },
+    empty() {
+      if (live.size === 0) return Promise.resolve()
+      return new Promise((resolve) => void waiting.push(resolve))
+    },
+  }
+}
