@@ -14,6 +14,8 @@ export interface CertificateFacts {
   readonly sanUris: readonly string[]
   readonly sanDns: readonly string[]
   readonly sanEmails: readonly string[]
+  /** Key identifier of the issuer, lower-case hex; absent where neither the leaf nor its issuer names one. With `serial` it names what revocations name. */
+  readonly issuerKeyId?: string | undefined
 }
 
 /** The verified holder of an X509-SVID. */

@@ -1,0 +1,72 @@
+/**
+ * Who is at the other end of a TLS connection. OpenSSL must say that it verified a path; who that makes the peer, and why not, is worked out here.
+ * `getPeerX509Certificate()` and its `issuerCertificate`s are what the peer *sent*, in its order: candidates, never a verified chain.
+ */
+import { hash, type X509Certificate } from 'node:crypto'
+import type { TLSSocket } from 'node:tls'
+import { ok, refusal, type Refusal, type Result } from '#base/result'
+import { readLeafFacts } from './leaf-facts.ts'
+import { LONGEST_CHAIN, type PeerVerdict, verifyCertificates } from './path-verdict.ts'
+import type { PeerRole } from './svid-rules.ts'
+import type { MinVersion } from './tls-options.ts'
+import type { Certificate, TrustStore } from './trust-store.ts'
+
+export interface SocketVerdictOptions {
+  /** What the peer is in this connection; `client` unless said. */
+  readonly role?: PeerRole
+  /** `TLSv1.3` unless said; the one that `serverTlsOptions` was given. */
+  readonly minVersion?: MinVersion
+}
+
+/**
+ * To be called once the handshake is over, before the first application byte is used.
+ * @param trust the store that the socket's TLS context was made from
+ * @param now ms since the epoch
+ */
+export function verifyPeerSocket(
+  socket: TLSSocket,
+  trust: TrustStore,
+  now: number,
+  { role = 'client', minVersion = 'TLSv1.3' }: SocketVerdictOptions = {},
+): PeerVerdict {
+  const leaf = socket.getPeerX509Certificate()
+  if (leaf === undefined) return { ...refusal('ERR_TLS_NO_CERTIFICATE'), presented: undefined }
+  const sent = certificatesOf(leaf, trust)
+  if (!sent.ok) return { ...sent, presented: undefined }
+  const verdict = verifyCertificates(sent.value, { trust, now, role, signaturesVerified: socket.authorized })
+  if (!verdict.ok) return verdict
+  const fault = checkConnection(socket, minVersion)
+  if (fault === undefined) return verdict
+  const { id, certificate } = verdict.value
+  return { ...fault, presented: { id: id.uri, serial: certificate.serial, notAfter: certificate.notAfter } }
+}
+
+function checkConnection(socket: TLSSocket, minVersion: MinVersion): Refusal | undefined {
+  if (!socket.authorized) return refusal('ERR_TLS_UNVERIFIED', String(socket.authorizationError))
+  if (socket.isSessionReused()) return refusal('ERR_TLS_SESSION_REUSED')
+  const version = socket.getProtocol()
+  if (version === 'TLSv1.3' || version === minVersion) return undefined
+  return refusal('ERR_TLS_VERSION', String(version))
+}
+
+function certificatesOf(leaf: X509Certificate, trust: TrustStore): Result<readonly Certificate[]> {
+  const sent: Certificate[] = []
+  for (let x509: X509Certificate | undefined = leaf; x509 !== undefined; x509 = x509.issuerCertificate) {
+    if (sent.length === LONGEST_CHAIN) return refusal('ERR_SVID_TOO_LARGE', `more than ${LONGEST_CHAIN} certificates were sent`)
+    const certificate = x509 === leaf ? readCertificate(x509) : readIssuer(x509, trust)
+    if (!certificate.ok) return certificate
+    sent.push(certificate.value)
+  }
+  return ok(sent)
+}
+
+function readIssuer(x509: X509Certificate, trust: TrustStore): Result<Certificate> {
+  const fingerprint = hash('sha256', x509.raw, 'hex')
+  const known = trust.roots.get(fingerprint) ?? trust.intermediates.get(fingerprint, 0)
+  return known === undefined ? readCertificate(x509) : ok(known)
+}
+
+function readCertificate(x509: X509Certificate): Result<Certificate> {
+  const facts = readLeafFacts(x509.raw)
+  return facts.ok ? ok({ x509, facts: facts.value }) : facts
+}
