@@ -1,0 +1,57 @@
+/** The last decisions in memory, for `explain` by request id; refusals apart, so that allowed traffic cannot push them out. */
+import { boundEvent, requestSize } from './bound-event.ts'
+import type { ExchangeEvent } from './event.ts'
+
+export interface RingOptions {
+  /** Decisions kept of each kind, allowed and refused. Default 1,000. */
+  readonly capacity?: number
+  /** Characters of request data kept of one decision. Default 4,096: 8 MB for all, at the very most. */
+  readonly eventSize?: number
+}
+
+export interface Ring {
+  add(event: ExchangeEvent): void
+  /** All that had this id, which callers may choose; newest first. */
+  find(requestId: string): readonly ExchangeEvent[]
+  /** Newest first. */
+  recent(limit: number): readonly ExchangeEvent[]
+  readonly size: number
+}
+
+const DEFAULT_CAPACITY = 1000
+const DEFAULT_EVENT_SIZE = 4096
+
+/** One kind of decision: the slots, and at which place in the order of all each was filled. */
+interface Lane {
+  readonly events: ExchangeEvent[]
+  readonly orders: number[]
+  next: number
+}
+
+export function createRing({ capacity = DEFAULT_CAPACITY, eventSize = DEFAULT_EVENT_SIZE }: RingOptions = {}): Ring {
+  const allowed: Lane = { events: [], orders: [], next: 0 }
+  const refused: Lane = { events: [], orders: [], next: 0 }
+  let order = 0
+
+  function newestFirst(isWanted: (event: ExchangeEvent) => boolean): ExchangeEvent[] {
+    return [allowed, refused]
+      .flatMap(({ events, orders }) => events.map((event, index) => ({ event, order: orders[index] ?? 0 })))
+      .filter(({ event }) => isWanted(event))
+      .sort((a, b) => b.order - a.order)
+      .map(({ event }) => event)
+  }
+
+  return {
+    add(event) {
+      const lane = event.decision?.allow === true ? allowed : refused
+      lane.events[lane.next] = requestSize(event) > eventSize ? boundEvent(event, eventSize) : event
+      lane.orders[lane.next] = order++
+      lane.next = (lane.next + 1) % capacity
+    },
+    find: (requestId) => newestFirst((event) => event.requestId === requestId),
+    recent: (limit) => newestFirst(() => true).slice(0, limit),
+    get size() {
+      return allowed.events.length + refused.events.length
+    },
+  }
+}
