@@ -15,11 +15,8 @@ import {
   type YAMLMap,
 } from 'yaml'
 import type { LocatedEntry, LocatedValue, Location, Problem } from '#base/located'
+import { MAX_DOCUMENT_DEPTH, MAX_DOCUMENT_LENGTH } from './yaml-limits.ts'
 
-/** Bytes of one file as UTF-16 units; 10,000 rules take about 3 MiB. */
-export const MAX_DOCUMENT_LENGTH = 16 * 1024 * 1024
-/** Levels of lists and maps; a policy needs eight. */
-export const MAX_DOCUMENT_DEPTH = 64
 /** Complaints about the form of one file; what follows them is mostly their echo. */
 const MAX_PROBLEMS = 20
 

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { plainValue } from '#base/located'
-import { MAX_DOCUMENT_DEPTH, MAX_DOCUMENT_LENGTH, readYamlDocuments } from '#config/yaml'
+import { readYamlDocuments } from '#config/yaml'
+import { MAX_DOCUMENT_DEPTH, MAX_DOCUMENT_LENGTH } from '#config/yaml-limits'
 
 function plain(text: string): unknown[] {
   const { documents, problems } = readYamlDocuments(text, 'a.yaml')
