@@ -16,24 +16,28 @@ export interface SocketVerdictOptions {
   readonly role?: PeerRole
   /** `TLSv1.3` unless said; the one that `serverTlsOptions` was given. */
   readonly minVersion?: MinVersion
+  /**
+   * The TLS context of this handshake was made from this `trust`, and not from one before a reload: what OpenSSL verified against it need not be
+   * verified again, which saves the cost of a signature. False unless said.
+   */
+  readonly contextIsCurrent?: boolean
 }
 
 /**
  * To be called once the handshake is over, before the first application byte is used.
- * @param trust the store that the socket's TLS context was made from
  * @param now ms since the epoch
  */
 export function verifyPeerSocket(
   socket: TLSSocket,
   trust: TrustStore,
   now: number,
-  { role = 'client', minVersion = 'TLSv1.3' }: SocketVerdictOptions = {},
+  { role = 'client', minVersion = 'TLSv1.3', contextIsCurrent = false }: SocketVerdictOptions = {},
 ): PeerVerdict {
   const leaf = socket.getPeerX509Certificate()
   if (leaf === undefined) return { ...refusal('ERR_TLS_NO_CERTIFICATE'), presented: undefined }
   const sent = certificatesOf(leaf, trust)
   if (!sent.ok) return { ...sent, presented: undefined }
-  const verdict = verifyCertificates(sent.value, { trust, now, role, signaturesVerified: socket.authorized })
+  const verdict = verifyCertificates(sent.value, { trust, now, role, signaturesVerified: contextIsCurrent && socket.authorized })
   if (!verdict.ok) return verdict
   const fault = checkConnection(socket, minVersion)
   if (fault === undefined) return verdict

@@ -74,7 +74,7 @@ export function serverTlsOptions(identity: WorkloadIdentity, trust: TrustStore, 
  * connection. The server is judged by `verifyPeerSocket` with role `server`, not by its host name.
  * @throws ERR_BUNDLE_EMPTY
  */
-export function clientTlsOptions(identity: WorkloadIdentity, trust: TrustStore, choices: TlsChoices = {}): tls.ConnectionOptions {
+export function clientTlsOptions(identity: WorkloadIdentity, trust: TrustStore, choices: TlsChoices = {}): ClientTlsOptions {
   return {
     secureContext: tls.createSecureContext(contextOptions(identity, trust, choices)),
     rejectUnauthorized: false,
@@ -82,6 +82,11 @@ export function clientTlsOptions(identity: WorkloadIdentity, trust: TrustStore, 
     checkServerIdentity: () => undefined,
     ...(choices.alpnProtocols === undefined ? {} : { ALPNProtocols: [...choices.alpnProtocols] }),
   }
+}
+
+/** Options made by `clientTlsOptions`. */
+export type ClientTlsOptions = Required<Pick<tls.ConnectionOptions, 'secureContext' | 'rejectUnauthorized' | 'checkServerIdentity'>> & {
+  readonly ALPNProtocols?: string[]
 }
 
 /** Gives a listener new key, certificate or roots; connections that stand keep the old ones. ALPN and what else is not of the context stays as it was. */
