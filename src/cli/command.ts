@@ -20,5 +20,7 @@ export interface Command {
   readonly summary: string
   /** Printed for `--help`; ends with an example. */
   readonly help: string
+  /** Each loaded when called, with its own `--help`; `run` is for arguments that name none of them. */
+  readonly subcommands?: Readonly<Record<string, () => Promise<Command>>>
   run(args: readonly string[], io: CommandIo): Promise<ExitStatus>
 }

@@ -5,7 +5,9 @@ import { PosternError } from '#base/errors'
 import { nearest } from '#base/suggest'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
 
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {}
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  certs: async () => (await import('./certs.ts')).certs,
+}
 
 async function main(args: readonly string[], io: CommandIo): Promise<ExitStatus> {
   const [name = '--help', ...rest] = args
@@ -21,12 +23,18 @@ async function main(args: readonly string[], io: CommandIo): Promise<ExitStatus>
     )
     return 2
   }
-  const command = await load()
-  if (rest.includes('--help') || rest.includes('-h')) {
+  return runCommand(await load(), rest, io)
+}
+
+async function runCommand(command: Command, args: readonly string[], io: CommandIo): Promise<ExitStatus> {
+  const [first = '', ...rest] = args
+  const load = command.subcommands !== undefined && Object.hasOwn(command.subcommands, first) ? command.subcommands[first] : undefined
+  if (load !== undefined) return runCommand(await load(), rest, io)
+  if (args.includes('--help') || args.includes('-h')) {
     io.stdout.write(command.help)
     return 0
   }
-  return command.run(rest, io)
+  return command.run(args, io)
 }
 
 async function overview(): Promise<string> {

@@ -11,6 +11,7 @@ import {
   X509Certificate,
 } from '@peculiar/x509'
 import { PosternError } from '#base/errors'
+import { isTrustDomain, parseSpiffeId } from '#identity/spiffe-id'
 import { generatePrivateKey, keyIdentifier, type KeyAlgorithm, parsePrivateKey, privateKeyPem, publicKeyOf } from './keys.ts'
 import { certificatesOfPem, formatPem } from './pem.ts'
 import { authorityKeyIdentifier, type NameParts, randomSerial, signCertificate, subjectKeyIdentifier } from './sign-certificate.ts'
@@ -53,9 +54,20 @@ export interface AuthorityOptions {
   readonly pathLength?: number
 }
 
-/** Makes an authority and its key. */
+/**
+ * Makes an authority and its key.
+ * @throws ERR_AUTHORITY_TRUST_DOMAIN where the name is none, ERR_AUTHORITY_UNUSABLE where the issuer is of another trust domain
+ */
 export async function createAuthority(options: AuthorityOptions): Promise<Authority> {
   const { trustDomain, kind, issuer } = options
+  if (!isTrustDomain(trustDomain)) {
+    throw new PosternError(
+      'ERR_AUTHORITY_TRUST_DOMAIN',
+      `\`${trustDomain}\` is not a trust domain: write lower-case letters, digits, \`.\`, \`-\` and \`_\`, as in \`example.org\`.`,
+    )
+  }
+  if (issuer !== undefined && issuer.trustDomain !== trustDomain)
+    throw unusable(`it is of \`${issuer.trustDomain}\`, not of \`${trustDomain}\``)
   if (kind === 'intermediate' && issuer === undefined) throw new TypeError('An intermediate needs an issuer.')
   const privateKey = options.privateKey ?? (await generatePrivateKey(options.keyAlgorithm))
   const publicKey = publicKeyOf(privateKey)
@@ -79,52 +91,64 @@ export async function createAuthority(options: AuthorityOptions): Promise<Author
     },
     issuer?.privateKey ?? privateKey,
   )
-  return assemble(certificate, privateKey, issuer)
+  return assemble(certificate, privateKey, issuer === undefined ? [] : [...issuer.chain, issuer.root])
 }
 
 export interface AuthorityFiles {
+  /** Its own certificate. */
   readonly certificatePem: string
+  /** Unencrypted. */
   readonly keyPem: string
-  /** The authority that signed it; none for a root. */
-  readonly issuer?: Authority
+  /** The certificates above it, nearest first, the root last; none for a root. */
+  readonly abovePem?: string
 }
 
 /**
  * Takes up an authority that was made before.
  * @throws ERR_AUTHORITY_UNUSABLE, ERR_KEY_UNREADABLE
  */
-export function loadAuthority({ certificatePem, keyPem, issuer }: AuthorityFiles): Authority {
+export function loadAuthority({ certificatePem, keyPem, abovePem = '' }: AuthorityFiles): Authority {
   const [certificate] = certificatesOfPem(certificatePem)
   if (certificate === undefined) throw unusable('there is no certificate in its file')
+  const above = certificatesOfPem(abovePem)
   const privateKey = parsePrivateKey(keyPem)
-  const read = readCertificate(certificate)
-  if (!read.ca) throw unusable('its certificate is not one of an authority (cA is not set)')
-  if (!read.checkPrivateKey(privateKey)) throw unusable('its key is not the one in its certificate')
-  if (issuer !== undefined && !read.verify(publicKeyOf(issuer.privateKey)))
-    throw unusable('its certificate was not signed by the one above it')
-  return assemble(certificate, privateKey, issuer)
+  const path = [certificate, ...above].map(readCertificate)
+  for (const [index, each] of path.entries()) {
+    const issuer = path[index + 1] ?? each
+    if (!each.ca) throw unusable(`\`${oneLine(each.subject)}\` is not an authority (cA is not set)`)
+    if (!each.checkIssued(issuer) || !each.verify(issuer.publicKey)) {
+      throw unusable(`\`${oneLine(each.subject)}\` was not signed by \`${oneLine(issuer.subject)}\``)
+    }
+  }
+  if (path[0]?.checkPrivateKey(privateKey) !== true) throw unusable('its key is not the one in its certificate')
+  return assemble(certificate, privateKey, above)
 }
 
 function readCertificate(der: Buffer): NodeCertificate {
   try {
     return new NodeCertificate(der)
   } catch (cause) {
-    throw unusable('its certificate cannot be parsed', cause)
+    throw unusable('a certificate cannot be parsed', cause)
   }
 }
 
-function assemble(certificate: Buffer, privateKey: KeyObject, issuer: Authority | undefined): Authority {
+function oneLine(name: string): string {
+  return name.replaceAll('\n', ', ')
+}
+
+function assemble(certificate: Buffer, privateKey: KeyObject, above: readonly Buffer[]): Authority {
   const read = new X509Certificate(certificate)
+  const path = [read, ...above.map((der) => new X509Certificate(der))]
   return {
     trustDomain: trustDomainOf(read),
     certificate,
     certificatePem: formatPem('CERTIFICATE', certificate),
     privateKey,
     keyPem: privateKeyPem(privateKey),
-    chain: issuer === undefined ? [] : [certificate, ...issuer.chain],
-    root: issuer?.root ?? certificate,
-    notBefore: Math.max(read.notBefore.getTime(), issuer?.notBefore ?? -Infinity),
-    notAfter: Math.min(read.notAfter.getTime(), issuer?.notAfter ?? Infinity),
+    chain: [certificate, ...above].slice(0, -1),
+    root: above.at(-1) ?? certificate,
+    notBefore: Math.max(...path.map((each) => each.notBefore.getTime())),
+    notAfter: Math.min(...path.map((each) => each.notAfter.getTime())),
     subject: Buffer.from(read.subjectName.toArrayBuffer()),
     keyId: read.getExtension(SubjectKeyIdentifierExtension)?.keyId ?? keyIdentifier(privateKey),
   }
@@ -133,10 +157,10 @@ function assemble(certificate: Buffer, privateKey: KeyObject, issuer: Authority 
 function trustDomainOf(certificate: X509Certificate): string {
   const names = certificate.getExtension(SubjectAlternativeNameExtension)?.names.items ?? []
   const uris = names.filter((name) => name.type === 'url').map((name) => name.value)
-  const [uri = ''] = uris
-  const match = /^spiffe:\/\/([a-z0-9._-]{1,255})$/.exec(uri)
-  if (uris.length !== 1 || match === null) throw unusable('its certificate does not carry exactly one SPIFFE ID without a path')
-  return match[1] ?? ''
+  const id = parseSpiffeId(uris[0] ?? '')
+  if (uris.length !== 1 || !id.ok || id.value.path !== '')
+    throw unusable('its certificate does not carry exactly one SPIFFE ID without a path')
+  return id.value.trustDomain
 }
 
 /** The SPIFFE ID of the trust domain itself: an authority is an SVID too, without a path (X509-SVID §3.2). */

@@ -10,8 +10,9 @@ import {
   SubjectAlternativeNameExtension,
 } from '@peculiar/x509'
 import { PosternError } from '#base/errors'
+import { parseSpiffeId } from '#identity/spiffe-id'
 import { type Authority, organisation } from './authority.ts'
-import { generatePrivateKey, type KeyAlgorithm, privateKeyPem, publicKeyOf } from './keys.ts'
+import { generatePrivateKey, type KeyAlgorithm, keyWeakness, privateKeyPem, publicKeyOf } from './keys.ts'
 import { certificatesPem } from './pem.ts'
 import { authorityKeyIdentifier, randomSerial, signCertificate, subjectKeyIdentifier } from './sign-certificate.ts'
 
@@ -52,7 +53,7 @@ export interface IssuedSvid {
 
 /**
  * Issues one X509-SVID.
- * @throws ERR_ISSUE_ID where the ID is not one the authority may give, ERR_AUTHORITY_UNUSABLE where the authority's time is not now
+ * @throws ERR_ISSUE_ID where the ID is not one the authority may give, ERR_AUTHORITY_UNUSABLE where the authority's time is not now, ERR_KEY_WEAK, ERR_ISSUE_TTL
  */
 export async function issueSvid(request: SvidRequest): Promise<IssuedSvid> {
   const { authority, id, now } = request
@@ -61,8 +62,9 @@ export async function issueSvid(request: SvidRequest): Promise<IssuedSvid> {
     const when = now < authority.notBefore ? 'not begun' : 'ended'
     throw new PosternError('ERR_AUTHORITY_UNUSABLE', `The authority cannot be used: its own time has ${when}.`)
   }
-  const privateKey = request.publicKey === undefined ? await generatePrivateKey(request.keyAlgorithm) : undefined
-  const publicKey = request.publicKey ?? publicKeyOf(privateKey as KeyObject)
+  if (!(request.ttl > 0))
+    throw new PosternError('ERR_ISSUE_TTL', 'A certificate must live longer than no time at all: give a span such as `8h`.')
+  const { publicKey, privateKey } = await keysOf(request)
   const emptySubject = request.emptySubject ?? false
   const serial = randomSerial()
   const notBefore = Math.max(now - BACKDATE_MS, authority.notBefore)
@@ -100,14 +102,27 @@ export async function issueSvid(request: SvidRequest): Promise<IssuedSvid> {
   }
 }
 
-const WORKLOAD_ID = /^spiffe:\/\/([a-z0-9._-]{1,255})((?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._-]+)+)$/
-
-function checkId(id: string, trustDomain: string): void {
-  const match = WORKLOAD_ID.exec(id)
-  if (match === null || id.length > 2048) {
-    throw new PosternError('ERR_ISSUE_ID', `\`${id}\` is not the SPIFFE ID of a workload: write \`spiffe://${trustDomain}/some/path\`.`)
+async function keysOf(request: SvidRequest): Promise<{ readonly publicKey: KeyObject; readonly privateKey?: KeyObject }> {
+  if (request.publicKey === undefined) {
+    const privateKey = await generatePrivateKey(request.keyAlgorithm)
+    return { privateKey, publicKey: publicKeyOf(privateKey) }
   }
-  if (match[1] !== trustDomain) {
-    throw new PosternError('ERR_ISSUE_ID', `\`${id}\` belongs to another trust domain: this authority signs for \`${trustDomain}\` alone.`)
+  const weakness = keyWeakness(request.publicKey)
+  if (weakness !== undefined) throw new PosternError('ERR_KEY_WEAK', `The public key is refused: ${weakness}.`)
+  return { publicKey: request.publicKey }
+}
+
+function checkId(text: string, trustDomain: string): void {
+  const id = parseSpiffeId(text)
+  const example = `spiffe://${trustDomain}/ns/shop/sa/cart`
+  if (!id.ok) throw new PosternError('ERR_ISSUE_ID', `\`${text}\` is not a SPIFFE ID: ${id.detail}. One looks like \`${example}\`.`)
+  if (id.value.path === '') {
+    throw new PosternError('ERR_ISSUE_ID', `\`${text}\` names the trust domain itself, not a workload: add a path, as in \`${example}\`.`)
+  }
+  if (id.value.trustDomain !== trustDomain) {
+    throw new PosternError(
+      'ERR_ISSUE_ID',
+      `\`${text}\` belongs to another trust domain: this authority signs for \`${trustDomain}\` alone.`,
+    )
   }
 }

@@ -60,4 +60,12 @@ export function keyKind(key: KeyObject): string {
   return key.asymmetricKeyType ?? 'unknown'
 }
 
+/** Why a key is not one we certify, or undefined: NIST curves from 256 bits, RSA from 2,048, and Ed25519 are. */
+export function keyWeakness(key: KeyObject): string | undefined {
+  const kind = keyKind(key)
+  if (/^(P-256|P-384|P-521|Ed25519)$/.test(kind)) return undefined
+  if (key.asymmetricKeyType !== 'rsa') return `keys of kind ${kind} are not certified; use P-256`
+  return (key.asymmetricKeyDetails?.modulusLength ?? 0) < 2048 ? `${kind} is too short; use P-256, or RSA from 2,048 bits` : undefined
+}
+
 const CURVE_NAMES: Readonly<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' }

@@ -3,17 +3,28 @@
 export interface PemBlock {
   /** What stands after BEGIN: `CERTIFICATE`, `PRIVATE KEY`… */
   readonly label: string
+  /** Empty where the block holds anything but base64, as legacy encrypted keys do (`Proc-Type: 4,ENCRYPTED`). */
   readonly der: Buffer
+  /** The block as it stands. */
+  readonly text: string
 }
 
-const BLOCK = /-----BEGIN ([A-Z0-9 #.]{1,64})-----([^-]*)-----END \1-----/g
+const BOUNDARY = /-----(BEGIN|END) ([A-Z0-9 #.]{1,64})-----/g
 
-/** Every block of a text, in order. Headers of legacy encrypted keys (`Proc-Type: 4,ENCRYPTED`) yield a block with an empty `der`. */
+/** Every whole block of a text, in order; a BEGIN that its own END does not follow is passed over. */
 export function parsePem(text: string): PemBlock[] {
-  return [...text.matchAll(BLOCK)].map(([, label = '', body = '']) => ({
-    label,
-    der: /^[A-Za-z0-9+/=\s]*$/.test(body) ? Buffer.from(body, 'base64') : Buffer.alloc(0),
-  }))
+  const blocks: PemBlock[] = []
+  let begin: RegExpExecArray | undefined
+  for (const boundary of text.matchAll(BOUNDARY)) {
+    const [mark, kind, label = ''] = boundary
+    if (kind === 'END' && begin?.[2] === label) {
+      const body = text.slice(begin.index + begin[0].length, boundary.index)
+      const der = /^[A-Za-z0-9+/=\s]*$/.test(body) ? Buffer.from(body, 'base64') : Buffer.alloc(0)
+      blocks.push({ label, der, text: `${text.slice(begin.index, boundary.index)}${mark}\n` })
+    }
+    begin = kind === 'BEGIN' ? boundary : undefined
+  }
+  return blocks
 }
 
 /** The DER of every CERTIFICATE block, in order. */

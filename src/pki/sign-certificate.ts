@@ -27,7 +27,7 @@ export interface CertificateContent {
 
 /** @returns DER */
 export async function signCertificate(content: CertificateContent, signer: KeyObject): Promise<Buffer> {
-  const { key, hash } = await signingKeyOf(signer)
+  const { key, hash } = signingKeyOf(signer)
   const certificate = await X509CertificateGenerator.create({
     serialNumber: content.serial,
     subject: nameOf(content.subject),
@@ -64,10 +64,18 @@ function nameOf(parts: NameParts): Name {
 
 const HASHES: Readonly<Record<string, string>> = { 'P-256': 'SHA-256', 'P-384': 'SHA-384', 'P-521': 'SHA-512' }
 const CURVES: Readonly<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' }
-const signingKeys = new WeakMap<KeyObject, { readonly key: CryptoKey; readonly hash: string }>()
+
+/** A private key as WebCrypto takes it, with the hash that goes with it. */
+export interface SigningKey {
+  readonly key: CryptoKey
+  readonly hash: string
+}
 
 // Importing a key costs more than signing with it; an authority signs many times.
-async function signingKeyOf(signer: KeyObject): Promise<{ readonly key: CryptoKey; readonly hash: string }> {
+const signingKeys = new WeakMap<KeyObject, SigningKey>()
+
+/** The WebCrypto form of a private key: ECDSA, Ed25519, or RSA PKCS#1 v1.5 with SHA-256. */
+export function signingKeyOf(signer: KeyObject): SigningKey {
   const known = signingKeys.get(signer)
   if (known !== undefined) return known
   const made = importSigningKey(signer)
@@ -75,10 +83,11 @@ async function signingKeyOf(signer: KeyObject): Promise<{ readonly key: CryptoKe
   return made
 }
 
-function importSigningKey(signer: KeyObject): { readonly key: CryptoKey; readonly hash: string } {
+function importSigningKey(signer: KeyObject): SigningKey {
   if (signer.asymmetricKeyType === 'ec') {
     const namedCurve = CURVES[signer.asymmetricKeyDetails?.namedCurve ?? ''] ?? ''
     return { key: signer.toCryptoKey({ name: 'ECDSA', namedCurve }, false, ['sign']), hash: HASHES[namedCurve] ?? 'SHA-256' }
   }
+  if (signer.asymmetricKeyType === 'ed25519') return { key: signer.toCryptoKey({ name: 'Ed25519' }, false, ['sign']), hash: 'SHA-512' }
   return { key: signer.toCryptoKey({ name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }, false, ['sign']), hash: 'SHA-256' }
 }
