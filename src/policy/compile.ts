@@ -1,5 +1,19 @@
-/** Turns documents into what `decide` reads: an index from principal to method to path. */
-import type { PolicyDocument, PolicyScope } from './document.ts'
+/** Turns documents into what `decide` reads: an index from principal to path, and each rule as conjunctions of conditions. */
+import type { ReasonCode } from '#base/reasons'
+import { createMemo, type Memo } from './compile-criterion.ts'
+import type { Decision } from './decision.ts'
+import { appliesTo, type PolicyDocument, type PolicyRule, type PolicyScope } from './document.ts'
+import { conjunctionsOf, createEntry, type Entry, hasHttp, type Literal, type NamedRule } from './entry.ts'
+import { createRuleIndex, insertEntry, namesOf, type RuleIndex } from './rule-index.ts'
+import type { Zone } from './zone.ts'
+
+/** The rules of one mode. */
+export interface CompiledRules {
+  readonly allow: RuleIndex
+  readonly deny: RuleIndex
+  /** The first deny rule with HTTP criteria: it refuses every opaque connection. */
+  httpDeny: NamedRule | undefined
+}
 
 /** Opaque to all but `decide`; holds closures, so it stays in the thread that compiled it. */
 export interface CompiledPolicy {
@@ -8,6 +22,18 @@ export interface CompiledPolicy {
   readonly rules: number
   /** At least one document that applies is enforced. */
   readonly enforced: boolean
+  readonly enforce: CompiledRules
+  /** Undefined where no document that applies is in shadow mode. */
+  readonly shadow: CompiledRules | undefined
+  /** Method → its bit in `Entry.methods`. */
+  readonly methods: ReadonlyMap<string, number>
+  /** What is decided where no document applies. */
+  readonly none: Decision
+  /** What is decided where no rule matches. */
+  readonly noAllow: Decision
+  readonly memo: Memo
+  /** Room for the lists of entries that one search yields. */
+  readonly found: (readonly Entry[])[]
 }
 
 /** Compiles in slices, so that no event-loop turn is held up: `add` each document, `advance` until it says false, `finish`. */
@@ -20,10 +46,105 @@ export interface PolicyCompiler {
   finish(generation: number): CompiledPolicy
 }
 
-export function createPolicyCompiler(_scope: PolicyScope): PolicyCompiler {
-  return {
-    add() {},
-    advance: () => false,
-    finish: (generation) => ({ generation, rules: 0, enforced: false }),
+export const ANY_METHOD = -1
+/** Bits of a number that bit operators keep apart. */
+const METHOD_BITS = 31
+
+export function createPolicyCompiler(scope: PolicyScope): PolicyCompiler {
+  const documents: PolicyDocument[] = []
+  const building: Building = {
+    enforce: createRules(),
+    shadow: createRules(),
+    methods: new Map(),
+    zones: new Map(),
+    rules: 0,
+    enforced: false,
+    shadowed: false,
   }
+  const work = compileAll(documents, building)
+  const advance = (steps: number): boolean => {
+    for (let step = 0; step < steps; step++) {
+      if (work.next().done === true) return false
+    }
+    return true
+  }
+  return {
+    add(document) {
+      if (!appliesTo(document, scope)) return
+      documents.push(document)
+      if (document.mode === 'enforce') building.enforced = true
+      else building.shadowed = true
+    },
+    advance: (steps = 200) => advance(steps),
+    finish(generation) {
+      advance(Infinity)
+      const { enforce, shadow, methods, rules, enforced, shadowed } = building
+      return {
+        generation,
+        rules,
+        enforced,
+        enforce,
+        shadow: shadowed ? shadow : undefined,
+        methods,
+        none: refusing('ERR_POLICY_NONE', generation),
+        noAllow: refusing('ERR_POLICY_NO_ALLOW', generation),
+        memo: createMemo(),
+        found: [],
+      }
+    },
+  }
+}
+
+function refusing(reason: ReasonCode, generation: number): Decision {
+  return Object.freeze({ allow: false, reason, policy: '', rule: '', validUntil: Infinity, generation, shadow: undefined })
+}
+
+interface Building {
+  readonly enforce: CompiledRules
+  readonly shadow: CompiledRules
+  readonly methods: Map<string, number>
+  readonly zones: Map<string, Zone>
+  rules: number
+  enforced: boolean
+  shadowed: boolean
+}
+
+function createRules(): CompiledRules {
+  return { allow: createRuleIndex(), deny: createRuleIndex(), httpDeny: undefined }
+}
+
+/** Reads `documents` to its end, which may move until `finish`. */
+function* compileAll(documents: readonly PolicyDocument[], building: Building): Generator<void> {
+  for (const document of documents) {
+    const rules = document.mode === 'enforce' ? building.enforce : building.shadow
+    for (const rule of document.rules) {
+      yield* compileRule(document.name, rule, rules, building)
+      yield
+    }
+  }
+}
+
+function* compileRule(policy: string, rule: PolicyRule, rules: CompiledRules, building: Building): Generator<void> {
+  const deny = rule.action === 'deny'
+  const http = hasHttp(rule)
+  const named: NamedRule = { ordinal: building.rules++, policy, rule: rule.name, http, decision: undefined }
+  if (deny && http) rules.httpDeny ??= named
+  for (const literals of conjunctionsOf(rule)) {
+    const entry = createEntry(named, literals, methodBits(literals, building.methods), building.zones)
+    yield* insertEntry(deny ? rules.deny : rules.allow, entry, literals)
+  }
+}
+
+/** The bits of the only methods that literals leave open. */
+function methodBits(literals: readonly Literal[], known: Map<string, number>): number {
+  const names = namesOf(literals, 'http_method')
+  if (names === undefined) return ANY_METHOD
+  let bits = 0
+  for (const name of names) {
+    const bit = known.get(name) ?? (known.size < METHOD_BITS ? 1 << known.size : undefined)
+    if (bit === undefined) return ANY_METHOD
+    known.set(name, bit)
+    bits |= bit
+  }
+  return bits
 }

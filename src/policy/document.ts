@@ -74,6 +74,11 @@ export type Criterion = Place & { readonly name: string } & (
     | { readonly kind: 'time_of_day'; readonly after: number; readonly before: number; readonly timezone: string }
   )
 
+/** Depends on the instant of the decision alone. */
+export type TimeCriterion = Extract<Criterion, { kind: 'date' | 'day_of_week' | 'time_of_day' }>
+/** Depends on the facts of the request alone. */
+export type FactCriterion = Exclude<Criterion, TimeCriterion>
+
 export type Flag = 'accept' | 'reject' | 'authenticated_user' | 'cors_preflight' | 'invalid_client_certificate' | 'token_is_peer'
 
 export type StringFact =
