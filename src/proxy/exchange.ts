@@ -85,7 +85,7 @@ export class Exchange implements ResponseConsumer, BodySink {
     this.#dropUpstream()
     if (this.status !== 0) return this.#finish(false, true)
     this.status = status
-    const close = !this.requestDone || !this.#keepAlive || this.connection.closing || status === 400
+    const close = !(this.requestDone || this.connection.canDiscard) || !this.#keepAlive || this.connection.closing || status === 400
     this.connection.write(problemResponse(status, this.requestId, close, this.request.method === 'HEAD'))
     this.#finish(!close, false)
   }

@@ -2,13 +2,13 @@
  * One caller's HTTP/1.1 connection, downstream side: reads requests one at a time, gathers what is written within one turn into one
  * write, keeps deadlines on the registry's tick. What a request is allowed to do is its service's business.
  *
- *   head → busy → head … → lingering → closed          busy → tunnel → closed
+ *   head → busy (→ discarding) → head … → lingering → closed          busy → tunnel → closed
  */
 import type { Socket } from 'node:net'
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import type { Snapshot } from '#config/snapshot'
-import { type BodyReader, createBodyReader } from '#wire/http1/body-reader'
+import { type BodyReader, type BodySink, createBodyReader } from '#wire/http1/body-reader'
 import { findHeadEnd, oversizedHead } from '#wire/http1/head-end'
 import type { HeadLimits } from '#wire/http1/limits'
 import { readRequestHead } from '#wire/http1/request-reader'
@@ -53,7 +53,12 @@ export interface Http1Service {
   closed(): void
 }
 
-type Phase = 'head' | 'busy' | 'tunnel' | 'lingering' | 'closed'
+type Phase = 'head' | 'busy' | 'discarding' | 'tunnel' | 'lingering' | 'closed'
+
+/** A refused request's body up to so many bytes is read and dropped: cheaper than the handshake that closing would cost. */
+const DISCARD_BYTES = 65_536
+
+const NOWHERE: BodySink = { onData() {}, onEnd() {} }
 
 /** After our last byte: how long, and how many bytes, an unfinished upload is still read so that the answer is not lost to a reset. */
 const LINGER_MS = 2000
@@ -95,6 +100,12 @@ export class Http1Connection implements LiveConnection {
   /** No request after the current one. */
   get closing(): boolean {
     return this.#draining || this.#ended || this.service.registry.coarseNow >= this.service.drainAt
+  }
+
+  /** The rest of the request's body is little enough to be read and dropped. */
+  get canDiscard(): boolean {
+    const request = this.#exchange?.request
+    return request !== undefined && request.bodyLength > 0 && request.bodyLength <= DISCARD_BYTES && !request.expectContinue
   }
 
   get hasUnreadBytes(): boolean {
@@ -167,11 +178,11 @@ export class Http1Connection implements LiveConnection {
   exchangeDone(keepAlive: boolean, cut: boolean): void {
     const requestDone = this.#exchange?.requestDone === true
     this.#exchange = undefined
-    this.#body = undefined
     if (cut) return this.#destroy()
     this.flush()
     if (!keepAlive || this.closing) return this.#close(requestDone)
-    this.#phase = 'head'
+    if (requestDone) this.#body = undefined
+    this.#phase = requestDone ? 'head' : 'discarding'
     this.#advance()
   }
 
@@ -186,7 +197,11 @@ export class Http1Connection implements LiveConnection {
     if (this.#phase === 'lingering' && silent > LINGER_MS) return this.#destroy()
     if (this.#partial !== undefined && now - this.#partialSince > timeouts.head) return this.#refuseMalformed('ERR_HEAD_TIMEOUT', '')
     if (exchange === undefined) {
-      if (this.#phase === 'head' && this.#partial === undefined && (silent > timeouts.idle || (this.closing && silent > 1000)))
+      if (
+        (this.#phase === 'head' || this.#phase === 'discarding') &&
+        this.#partial === undefined &&
+        (silent > timeouts.idle || (this.closing && silent > 1000))
+      )
         this.#close(true)
       return
     }
@@ -240,6 +255,9 @@ export class Http1Connection implements LiveConnection {
       case 'busy':
         if (this.#unread === undefined && this.#body !== undefined && this.#exchange?.ready === true) return this.#readBody(chunk)
         return this.#setAside(chunk)
+      case 'discarding':
+        this.#unread = chunk
+        return this.#advance()
       case 'tunnel':
         return this.#exchange?.onTunnelInput(chunk)
       case 'lingering':
@@ -296,16 +314,28 @@ export class Http1Connection implements LiveConnection {
   #advance(): void {
     if (this.#advancing) return
     this.#advancing = true
-    while (this.#phase === 'head' && this.#unread !== undefined) {
+    while ((this.#phase === 'head' || this.#phase === 'discarding') && this.#unread !== undefined) {
       const bytes = this.#unread
       this.#unread = undefined
-      this.#readHead(bytes)
+      if (this.#phase === 'head') this.#readHead(bytes)
+      else this.#discard(bytes)
     }
     this.#advancing = false
-    if (this.#phase === 'head') {
+    if (this.#phase === 'head' || this.#phase === 'discarding') {
       this.resumeReading()
       if (this.#ended) this.#close(true)
     }
+  }
+
+  #discard(bytes: Buffer): void {
+    const body = this.#body
+    if (body === undefined) return
+    const end = body.read(bytes, 0, NOWHERE)
+    if (body.fault !== undefined) return this.#close(false)
+    if (!body.done) return
+    this.#body = undefined
+    this.#phase = 'head'
+    if (end < bytes.length) this.#unread = bytes.subarray(end)
   }
 
   #onEnd(): void {

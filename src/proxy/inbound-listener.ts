@@ -7,16 +7,15 @@ import { createServer as createTlsServer, type Server as TlsServer, type TLSSock
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import { formatAddress } from '#base/units'
-import type { InboundConfig, SidecarConfig } from '#config/sidecar-config'
 import type { Snapshot } from '#config/snapshot'
 import { verifyPeerSocket } from '#pki/peer-from-socket'
-import { reloadServerContext, serverTlsOptions, type TlsSettings } from '#pki/tls-options'
+import { reloadServerContext, serverTlsOptions, type TlsChoices } from '#pki/tls-options'
 import type { ListenerMetrics, PeerMetrics } from '#telemetry/metrics'
 import { createAcceptQueue } from './accept-queue.ts'
 import { boundPort, keyExchangeGroup, listen, plainAddress } from './sockets.ts'
 import { serveHttp1 } from './http1-connection.ts'
 import { InboundService } from './inbound-service.ts'
-import type { InboundListenerState, Surroundings } from './inbound-state.ts'
+import type { InboundListenerState, InboundSettings, Surroundings } from './inbound-state.ts'
 
 export interface InboundListener {
   readonly name: string
@@ -29,10 +28,8 @@ export interface InboundListener {
 }
 
 export interface InboundOptions extends Surroundings {
-  readonly config: InboundConfig
-  /** Which of `snapshot.policies` is this listener's. */
+  /** Which of `config.inbound` and of `policies` of a snapshot is this listener's. */
   readonly index: number
-  readonly sidecar: SidecarConfig
   readonly snapshot: Snapshot
   readonly metrics: ListenerMetrics
   readonly peerMetrics: (namespace: string | undefined, serviceAccount: string | undefined) => PeerMetrics
@@ -40,11 +37,13 @@ export interface InboundOptions extends Surroundings {
 
 /** @throws PosternError ERR_LISTEN if the address cannot be had */
 export async function openInboundListener(options: InboundOptions): Promise<InboundListener> {
-  const { config, sidecar, clock, log, metrics } = options
-  const name = formatAddress(config.listen)
+  const { clock, log, metrics } = options
   let snapshot = options.snapshot
+  const { config } = settingsOf(snapshot, options.index)
+  const sidecar = snapshot.config
+  const name = formatAddress(config.listen)
   let connections = 0
-  const tls: TlsSettings = { ...sidecar.tls, alpnProtocols: ['http/1.1'] }
+  const tls: TlsChoices = { ...sidecar.tls, alpnProtocols: ['http/1.1'] }
   const tlsServer: TlsServer = createTlsServer({
     ...serverTlsOptions(snapshot.identity, snapshot.trust, tls),
     handshakeTimeout: config.timeouts.handshake,
@@ -56,14 +55,21 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   )
   const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true })
   await listen(server, config.listen, 'inbound[].listen')
-  const state = listenerState(options, name, boundPort(server), () => {
-    connections--
-    metrics.connectionClosed()
-  })
+  const state: InboundListenerState = {
+    ...options,
+    name,
+    port: boundPort(server),
+    settings: settingsOf(snapshot, options.index),
+    appHost: config.app.kind === 'unix' ? 'localhost' : formatAddress(config.app),
+    connectionClosed() {
+      connections--
+      metrics.connectionClosed()
+    },
+  }
 
   server.on('connection', (socket: Socket) => {
     socket.on('error', () => {})
-    if (connections + queue.waiting + queue.inFlight >= config.limits.connections || !queue.push(socket)) {
+    if (connections + queue.waiting + queue.inFlight >= state.settings.config.limits.connections || !queue.push(socket)) {
       refuseHandshake(socket, 'ERR_LIMIT_CONNECTIONS', '')
       socket.destroy()
     }
@@ -83,7 +89,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   })
 
   function admit(socket: TLSSocket): void {
-    const verdict = verifyPeerSocket(socket, snapshot.trust, clock.now())
+    const verdict = verifyPeerSocket(socket, snapshot.trust, clock.now(), { minVersion: sidecar.tls.minVersion })
     if (!verdict.ok) {
       refuseHandshake(socket, verdict.reason, verdict.detail, verdict.presented)
       socket.destroy()
@@ -123,8 +129,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
         reloadServerContext(tlsServer, serverTlsOptions(next.identity, next.trust, tls))
       }
       snapshot = next
-      const policy = next.policies[options.index]
-      if (policy !== undefined) state.policy = policy
+      state.settings = settingsOf(next, options.index)
     },
     close() {
       queue.close()
@@ -133,21 +138,15 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   }
 }
 
-function listenerState(options: InboundOptions, name: string, port: number, connectionClosed: () => void): InboundListenerState {
-  const { config, sidecar, snapshot } = options
-  const policy = snapshot.policies[options.index]
-  if (policy === undefined) throw new TypeError(`the snapshot has no policy for listener ${name}`)
+function settingsOf({ config, policies }: Snapshot, index: number): InboundSettings {
+  const inbound = config.inbound[index]
+  const policy = policies[index]
+  if (inbound === undefined || policy === undefined) throw new TypeError(`the snapshot has no inbound listener ${index}`)
   return {
-    ...options,
-    name,
-    port,
+    config: inbound,
     policy,
-    pathRules: config.paths,
-    keepOverrides: config.paths.overrideHeaders,
-    headLimits: { bytes: config.limits.headBytes, headers: config.limits.headers },
-    forwarders: new Set(sidecar.forwarders.map((id) => id.uri)),
-    appHost: config.app.kind === 'unix' ? 'localhost' : formatAddress(config.app),
-    connectionClosed,
+    headLimits: { bytes: inbound.limits.headBytes, headers: inbound.limits.headers },
+    forwarders: new Set(config.forwarders.map((id) => id.uri)),
   }
 }
 

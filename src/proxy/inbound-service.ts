@@ -24,8 +24,6 @@ const APP_IDLE_MS = 2000
 export class InboundService implements Http1Service {
   readonly origin: ConnectionOrigin
   readonly listener: InboundListenerState
-  readonly headLimits: HeadLimits
-  readonly timeouts: Http1Timeouts
   readonly registry: Registry
   readonly notAfter: number
   readonly drainAt: number
@@ -43,16 +41,22 @@ export class InboundService implements Http1Service {
     this.listener = listener
     this.#peerMetrics = peerMetrics
     this.origin = origin
-    this.headLimits = listener.headLimits
-    this.timeouts = listener.config.timeouts
     this.registry = listener.registry
     const now = listener.clock.now()
     const peer = origin.peer
     this.notAfter = Math.min(peer?.certificate.notAfter ?? Infinity, ownNotAfter)
     this.drainAt = now + 0.8 * (this.notAfter - now)
-    this.#isForwarder = peer !== undefined && listener.forwarders.has(peer.id.uri)
+    this.#isForwarder = peer !== undefined && listener.settings.forwarders.has(peer.id.uri)
     this.#xfcc = peer === undefined ? '' : xfccElement(ownId, peer.certificate.fingerprint, peer.id.uri)
     this.#identity = peer === undefined ? '' : `x-forwarded-client-cert: ${this.#xfcc}\r\nx-postern-principal: ${peer.id.uri}\r\n`
+  }
+
+  get headLimits(): HeadLimits {
+    return this.listener.settings.headLimits
+  }
+
+  get timeouts(): Http1Timeouts {
+    return this.listener.settings.config.timeouts
   }
 
   onRequestHead(exchange: Exchange): void {
@@ -82,9 +86,9 @@ export class InboundService implements Http1Service {
   acquire(exchange: Exchange, fresh: boolean): void {
     if (this.#app?.usable !== true || fresh) {
       this.#app?.destroy()
-      const { app } = this.listener.config
+      const { app, timeouts } = this.listener.settings.config
       const upstream: Http1Upstream = new Http1Upstream(
-        (onread) => connectApp(app, this.listener.config.timeouts.connect, onread),
+        (onread) => connectApp(app, timeouts.connect, onread),
         () => {
           if (this.#app === upstream) this.#app = undefined
         },
@@ -107,7 +111,7 @@ export class InboundService implements Http1Service {
   redecide(exchange: Exchange, now: number): ReasonCode | undefined {
     const { facts } = exchange
     if (facts === undefined) return undefined
-    const decision = decide(this.listener.policy, facts, now)
+    const decision = decide(this.listener.settings.policy, facts, now)
     exchange.decision = decision
     return decision.allow ? undefined : decision.reason
   }

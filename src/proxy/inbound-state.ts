@@ -1,9 +1,8 @@
-/** What the connections of one inbound listener share. Only `policy` changes: it is replaced with every snapshot. */
+/** What the connections of one inbound listener share. Its settings are replaced, together, with every snapshot. */
 import type { DecisionLog } from '#audit/decision-log'
 import type { Ring } from '#audit/ring'
 import type { Clock } from '#base/clock'
 import type { InboundConfig } from '#config/sidecar-config'
-import type { PathRules } from '#http/canonical-path'
 import type { RandomHex } from '#http/random-hex'
 import type { CompiledPolicy } from '#policy/compile'
 import type { ListenerMetrics } from '#telemetry/metrics'
@@ -19,18 +18,21 @@ export interface Surroundings {
   readonly ring: Ring
 }
 
-export interface InboundListenerState extends Surroundings {
+/** What of a listener a new snapshot may change. */
+export interface InboundSettings {
   readonly config: InboundConfig
+  readonly policy: CompiledPolicy
+  readonly headLimits: HeadLimits
+  /** SPIFFE IDs whose own x-forwarded-client-cert is kept. */
+  readonly forwarders: ReadonlySet<string>
+}
+
+export interface InboundListenerState extends Surroundings {
+  settings: InboundSettings
   /** Its address as configured. */
   readonly name: string
   /** The port it is bound to. */
   readonly port: number
-  policy: CompiledPolicy
-  readonly pathRules: PathRules
-  readonly keepOverrides: boolean
-  readonly headLimits: HeadLimits
-  /** SPIFFE IDs whose own x-forwarded-client-cert is kept. */
-  readonly forwarders: ReadonlySet<string>
   /** Host for requests that have none. */
   readonly appHost: string
   readonly metrics: ListenerMetrics

@@ -9,7 +9,7 @@ import type { OutboundConfig } from '#config/sidecar-config'
 import type { Snapshot } from '#config/snapshot'
 import type { Peer } from '#identity/peer'
 import { verifyPeerSocket } from '#pki/peer-from-socket'
-import { clientTlsOptions, type TlsSettings } from '#pki/tls-options'
+import { clientTlsOptions, type TlsChoices } from '#pki/tls-options'
 import { isStillTrusted } from '#pki/still-trusted'
 import { createEndpoints, type Endpoint } from './endpoints.ts'
 import { Http1Upstream } from './http1-upstream.ts'
@@ -59,7 +59,7 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
   let tlsOptions = contextOf(snapshot)
 
   function contextOf(from: Snapshot): ReturnType<typeof clientTlsOptions> {
-    const settings: TlsSettings = { ...from.config.tls, alpnProtocols: ['http/1.1'] }
+    const settings: TlsChoices = { ...from.config.tls, alpnProtocols: ['http/1.1'] }
     return clientTlsOptions(from.identity, from.trust, settings)
   }
 
@@ -117,8 +117,8 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
           host: endpoint.host,
           port: endpoint.port,
           ...(isIP(endpoint.name) === 0 ? { servername: endpoint.name } : {}),
-          allowHalfOpen: true,
-          onread,
+          // The types of tls.connect leave out what it takes over from net.connect.
+          ...{ allowHalfOpen: true, onread },
         })
         socket.setNoDelay(true)
         return socket
@@ -145,7 +145,7 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
     socket?.once('secureConnect', () => {
       clearTimeout(timer)
       if (socket === undefined) return
-      const verdict = verifyPeerSocket(socket, snapshot.trust, clock.now())
+      const verdict = verifyPeerSocket(socket, snapshot.trust, clock.now(), { role: 'server', minVersion: snapshot.config.tls.minVersion })
       if (!verdict.ok) fault = { reason: 'ERR_UPSTREAM_TLS', detail: `${where}: ${verdict.reason} ${verdict.detail}` }
       else if (!expected.has(verdict.value.id.uri))
         fault = { reason: 'ERR_UPSTREAM_IDENTITY', detail: `${where} is ${verdict.value.id.uri}` }

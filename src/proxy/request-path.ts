@@ -20,7 +20,9 @@ import { takeReservedHeaders, writeRequest } from './rewrite.ts'
 export function onRequestHead(service: InboundService, exchange: Exchange): void {
   const { listener } = service
   const { request } = exchange
-  takeReservedHeaders(exchange, listener.keepOverrides)
+  const { policy, config } = listener.settings
+  const { paths } = config
+  takeReservedHeaders(exchange, paths.overrideHeaders)
   nameRequest(exchange, listener.randomHex)
   exchange.host = normaliseHost(request.authority)
   exchange.path = request.path
@@ -28,7 +30,7 @@ export function onRequestHead(service: InboundService, exchange: Exchange): void
   if (listener.log.overloaded) return exchange.refuse('ERR_RECORDS_OVERLOADED', '')
 
   // `OPTIONS *` is about the server as a whole: it has no path to make canonical.
-  const path = request.path === '*' ? '*' : canonicalPath(request.path, listener.pathRules)
+  const path = request.path === '*' ? '*' : canonicalPath(request.path, paths)
   if (typeof path !== 'string') return exchange.refuse(path.reason, path.detail)
   exchange.path = path
 
@@ -37,7 +39,7 @@ export function onRequestHead(service: InboundService, exchange: Exchange): void
     peer: service.origin.peer,
     token: undefined,
     method: request.method,
-    path: path === '*' ? path : decisionPath(path, listener.pathRules),
+    path: path === '*' ? path : decisionPath(path, paths),
     query: request.query,
     host: exchange.host,
     headers: request.headers,
@@ -47,7 +49,7 @@ export function onRequestHead(service: InboundService, exchange: Exchange): void
   exchange.facts = facts
 
   const before = service.monotonic()
-  const decision = decide(listener.policy, facts, exchange.startedAt)
+  const decision = decide(policy, facts, exchange.startedAt)
   exchange.decideUs = (service.monotonic() - before) * 1000
   exchange.decision = decision
   if (!decision.allow) return exchange.refuse(decision.reason ?? 'ERR_POLICY_NO_ALLOW', '')

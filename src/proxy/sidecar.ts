@@ -55,9 +55,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       inbound.push(
         await openInboundListener({
           ...surroundings,
-          config: entry,
           index,
-          sidecar: config,
           snapshot: source.current,
           metrics: metrics.listener(name, entry.protocol),
           peerMetrics: metrics.peer,
