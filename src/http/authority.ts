@@ -3,11 +3,16 @@ import { HEX_VALUE, UNRESERVED } from './characters.ts'
 
 const MAX_LENGTH = 255 + 6
 
+/** Nearly all authorities. A pattern, because values are slices of a head, whose characters are slow to get one by one. */
+const ORDINARY = /^[A-Za-z0-9._-]{1,255}(?::\d{1,4})?$/
+const NOT_NORMAL = /[A-Z:]|\.$/
+
 /**
  * A host with an optional port, without userinfo. Percent-encoded hosts are refused although RFC 3986 has them: no name in
  * use needs them, and `%61.example` would be a second spelling of `a.example` that no policy names.
  */
 export function isValidAuthority(text: string): boolean {
+  if (ORDINARY.test(text)) return true
   if (text.length === 0 || text.length > MAX_LENGTH) return false
   const end = text.charCodeAt(0) === 0x5b ? endOfIpv6(text) : endOfName(text)
   return end > 0 && isPort(text, end)
@@ -15,6 +20,7 @@ export function isValidAuthority(text: string): boolean {
 
 /** Lower-case, port and one trailing dot removed, brackets of IPv6 kept. The same string if it is that already. */
 export function normaliseHost(authority: string): string {
+  if (!NOT_NORMAL.test(authority)) return authority
   let end = authority.length
   let upper = false
   for (let index = 0; index < authority.length; index++) {

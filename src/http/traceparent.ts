@@ -9,21 +9,18 @@ export interface Traceparent {
   readonly sampled: boolean
 }
 
+/** Version 00 is exactly this; later versions may go on after another hyphen. Zero identifiers are invalid in all. */
+const FORM = /^(?!ff)[\da-f]{2}-(?!0{32})[\da-f]{32}-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:$|-)/
 const LENGTH = 55
+
+/** The last digit of flags with the lowest bit set. */
+const SAMPLED = '13579bdf'
 const ZEROS = '0'.repeat(32)
 
 /** Undefined unless the value is well-formed; of later versions the part that version 00 defines is read. */
 export function readTraceparent(value: string): Traceparent | undefined {
-  if (value.length < LENGTH) return undefined
-  const version = value.slice(0, 2)
-  if (version === 'ff' || !isLowerHex(value, 0, 2)) return undefined
-  if (value.length > LENGTH && (version === '00' || value.charCodeAt(LENGTH) !== 0x2d)) return undefined
-  if (value.charCodeAt(2) !== 0x2d || value.charCodeAt(35) !== 0x2d || value.charCodeAt(52) !== 0x2d) return undefined
-  if (!isLowerHex(value, 3, 35) || !isLowerHex(value, 36, 52) || !isLowerHex(value, 53, 55)) return undefined
-  const traceId = value.slice(3, 35)
-  const parentId = value.slice(36, 52)
-  if (traceId === ZEROS || ZEROS.startsWith(parentId)) return undefined
-  return { traceId, parentId, sampled: (Number.parseInt(value.slice(53, 55), 16) & 1) === 1 }
+  if (!FORM.test(value) || (value.length > LENGTH && value.startsWith('00'))) return undefined
+  return { traceId: value.slice(3, 35), parentId: value.slice(36, 52), sampled: SAMPLED.includes(value.charAt(54)) }
 }
 
 /** A new trace, not sampled: whether to record is for those who trace. */
@@ -39,12 +36,4 @@ export function writeTraceparent(trace: Traceparent): string {
 function nonZero(random: RandomHex, digits: number): string {
   const taken = random.take(digits)
   return ZEROS.startsWith(taken) ? nonZero(random, digits) : taken
-}
-
-function isLowerHex(text: string, start: number, end: number): boolean {
-  for (let index = start; index < end; index++) {
-    const code = text.charCodeAt(index)
-    if (!((code >= 0x30 && code <= 0x39) || (code >= 0x61 && code <= 0x66))) return false
-  }
-  return true
 }

@@ -3,7 +3,7 @@ import { Buffer, isUtf8 } from 'node:buffer'
 import { type Refusal, refusal } from '#base/result'
 import type { HeaderList } from '#http/header-list'
 import { FIELD_VALUE, TOKEN } from '#http/characters'
-import { knownField, nextHash } from './field-names.ts'
+import { knownField } from './field-names.ts'
 import type { HeadLimits } from './limits.ts'
 
 /** Header lines as read. The fields beside `headers` are values, undefined where the field did not come. */
@@ -67,47 +67,39 @@ export function readFields(
   let seen = 0
   let position = start
 
+  // With a line end as the last byte, no loop below can run past it: none of them takes LF for its own.
+  if (bytes[end - 1] !== LF) return refusal('ERR_HTTP_LINE_END', 'the head has no empty line at its end')
   while (position < end) {
     const nameStart = position
-    let hash = 0
-    let kind = 0
-    let nameClass = 0
-    for (; position < end; position++) {
-      const code = bytes[position] as number
-      kind = NAME[code] as number
-      if (kind === 0) break
-      nameClass |= kind
-      hash = nextHash(hash, code)
-    }
-    if (position === nameStart) {
-      if (position === end - 2 && bytes[position] === CR && bytes[position + 1] === LF) return fields
+    let nameClass = NAME[bytes[position] as number] as number
+    while (nameClass === 1) nameClass = NAME[bytes[++position] as number] as number
+    const upper = nameClass === 3
+    while (nameClass !== 0) nameClass = NAME[bytes[++position] as number] as number
+    if (bytes[position] !== COLON || position === nameStart) {
+      if (position === nameStart && position === end - 2 && bytes[position] === CR) return fields
       return nameFault(bytes, position, names.length)
     }
-    if (position >= end || bytes[position] !== COLON) return nameFault(bytes, position, names.length)
     const nameEnd = position++
 
-    while (position < end && (bytes[position] === SP || bytes[position] === HTAB)) position++
+    while (bytes[position] === SP || bytes[position] === HTAB) position++
     const valueStart = position
-    let valueClass = 0
-    for (; position < end; position++) {
-      kind = VALUE[bytes[position] as number] as number
-      if (kind === 0) break
-      valueClass |= kind
-    }
-    if (position + 1 >= end || bytes[position] !== CR || bytes[position + 1] !== LF) return valueFault(bytes, position, names.length)
+    while (VALUE[bytes[position] as number] === 1) position++
+    const ascii = VALUE[bytes[position] as number] === 0
+    if (!ascii) while (VALUE[bytes[position] as number] !== 0) position++
+    if (bytes[position] !== CR || bytes[position + 1] !== LF) return valueFault(bytes, position, names.length)
     let valueEnd = position
     while (valueEnd > valueStart && (bytes[valueEnd - 1] === SP || bytes[valueEnd - 1] === HTAB)) valueEnd--
     position += 2
 
     if (names.length === limits.headers) return refusal('ERR_HTTP_TOO_MANY_HEADERS', `more than ${limits.headers}`)
-    if (valueClass === 3 && strict && !isUtf8(bytes.subarray(valueStart, valueEnd))) {
+    if (!ascii && strict && !isUtf8(bytes.subarray(valueStart, valueEnd))) {
       return refusal('ERR_HTTP_HEADER_VALUE', `header ${names.length + 1} is not UTF-8`)
     }
     const value = text.slice(valueStart - base, valueEnd - base)
-    const known = knownField(bytes, nameStart, nameEnd, hash)
+    const known = knownField(bytes, nameStart, nameEnd)
     if (known === undefined) {
       const name = text.slice(nameStart - base, nameEnd - base)
-      names.push(nameClass === 3 ? name.toLowerCase() : name)
+      names.push(upper ? name.toLowerCase() : name)
       values.push(value)
       continue
     }

@@ -25,23 +25,24 @@ const TARGET = Uint8Array.from({ length: 256 }, (_, code) => (code === QUERY ? 2
  */
 export function readRequestHead(bytes: Buffer, start: number, end: number, limits: HeadLimits): Http1Request | Refusal {
   if (end - start > limits.bytes) return oversizedHead(bytes, start, limits)
+  // With a line end as the last byte, no loop below can run past it: none of them takes LF for its own.
+  if (bytes[end - 1] !== LF) return refusal('ERR_HTTP_LINE_END', 'the head has no empty line at its end')
   const base = bytes[start] === CR && bytes[start + 1] === LF ? start + 2 : start
   const text = bytes.toString('latin1', base, end)
 
   let position = base
-  while (position < end && TOKEN[bytes[position] as number] === 1) position++
-  if (position === base || bytes[position] !== SP) return lineFault(bytes, position, end, 'method')
+  while (TOKEN[bytes[position] as number] === 1) position++
+  if (position === base || bytes[position] !== SP) return lineFault(bytes, position, 'method')
   const method = readMethod(text, position - base)
 
   const targetStart = ++position
   let query = -1
-  for (; position < end; position++) {
-    const kind = TARGET[bytes[position] as number]
-    if (kind === 1) continue
-    if (kind === 0) break
-    if (query === -1) query = position
+  while (TARGET[bytes[position] as number] === 1) position++
+  if (bytes[position] === QUERY) {
+    query = position
+    while (TARGET[bytes[position] as number] !== 0) position++
   }
-  if (position === targetStart || bytes[position] !== SP) return targetFault(bytes, position, end)
+  if (position === targetStart || bytes[position] !== SP) return targetFault(bytes, position)
   const versionStart = position - base
   const minor = text.startsWith(' HTTP/1.1\r\n', versionStart) ? 1 : text.startsWith(' HTTP/1.0\r\n', versionStart) ? 0 : -1
   if (minor === -1) return versionFault(text, versionStart)
@@ -113,16 +114,16 @@ function readMethod(text: string, length: number): string {
   return text.slice(0, length)
 }
 
-function lineFault(bytes: Buffer, position: number, end: number, part: string): Refusal {
-  const code = position < end ? bytes[position] : undefined
+function lineFault(bytes: Buffer, position: number, part: string): Refusal {
+  const code = bytes[position]
   if (code === LF || (code === CR && bytes[position + 1] !== LF)) return refusal('ERR_HTTP_LINE_END', `request line, ${part}`)
   return refusal('ERR_HTTP_REQUEST_LINE', part)
 }
 
-function targetFault(bytes: Buffer, position: number, end: number): Refusal {
-  const code = position < end ? bytes[position] : undefined
+function targetFault(bytes: Buffer, position: number): Refusal {
+  const code = bytes[position]
   if (code === 0x23) return refusal('ERR_PATH_FRAGMENT')
-  if (code === CR || code === LF) return lineFault(bytes, position, end, 'no version after the target')
+  if (code === CR || code === LF) return lineFault(bytes, position, 'no version after the target')
   return refusal('ERR_HTTP_TARGET', code === SP ? 'empty' : 'a character that is not allowed')
 }
 
