@@ -39,7 +39,7 @@ async function bundle(): Promise<{ files: readonly OutputFile[]; metafile: Metaf
     sourcemap: 'linked',
     legalComments: 'none',
     banner: { js: BANNER },
-    define: { __POSTERN_BUNDLED__: 'true' },
+    define: { __POSTERN_BUNDLED__: 'true', __POSTERN_VERSION__: JSON.stringify(packageVersion()) },
     metafile: true,
     write: false,
     logLevel: 'warning',
@@ -97,4 +97,8 @@ if (import.meta.main) {
   const { files, metafile } = await bundle()
   write(files, metafile)
   console.log(summary(files, performance.now() - begun))
+}
+
+function packageVersion(): unknown {
+  return (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: unknown }).version
 }
