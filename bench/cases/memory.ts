@@ -1,0 +1,66 @@
+/** Resident memory of a fresh process: when ready, and with idle connections that have each carried one request. */
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
+import { connect, type TLSSocket } from 'node:tls'
+import type { Contender, Setup } from '../contenders/contender.ts'
+import type { Certificates } from '../environment/certificates.ts'
+import { REQUEST_PATH } from '../load/wrk.ts'
+
+export interface MemoryResult {
+  readonly name: string
+  /** MB (10^6 bytes). */
+  readonly ready: number
+  readonly loaded: number
+  readonly connections: number
+}
+
+/** Long enough for pooled upstream connections and garbage of the handshakes to go. */
+const SETTLE_MS = 3000
+/** Opened at once. */
+const BATCH = 20
+
+export async function measureMemory(contender: Contender, setup: Setup, connections: number): Promise<MemoryResult> {
+  await using running = await contender.start(setup)
+  await delay(1000)
+  const ready = running.residentMegabytes()
+  const sockets: TLSSocket[] = []
+  try {
+    while (sockets.length < connections) {
+      const count = Math.min(BATCH, connections - sockets.length)
+      sockets.push(...(await Promise.all(Array.from({ length: count }, () => openConnection(running.port, setup.certificates)))))
+    }
+    await delay(SETTLE_MS)
+    const closed = sockets.filter((socket) => socket.readableEnded || socket.destroyed).length
+    if (closed > 0) throw new Error(`${contender.name} closed ${closed} of ${connections} idle connections.`)
+    return { name: contender.name, ready, loaded: running.residentMegabytes(), connections }
+  } finally {
+    for (const socket of sockets) socket.destroy()
+  }
+}
+
+/** A connection that has been answered once. */
+async function openConnection(port: number, { client }: Certificates): Promise<TLSSocket> {
+  const socket = connect({
+    port,
+    host: '127.0.0.1',
+    cert: readFileSync(client.certificate),
+    key: readFileSync(client.key),
+    // Whom we reach is not in question here; that the server verifies us is.
+    rejectUnauthorized: false,
+    minVersion: 'TLSv1.3',
+    ecdhCurve: 'X25519',
+    ALPNProtocols: ['http/1.1'],
+  })
+  await once(socket, 'secureConnect')
+  socket.write(`GET ${REQUEST_PATH} HTTP/1.1\r\nHost: catalog.shop\r\n\r\n`)
+  let answer = ''
+  while (answer.length < 1024) {
+    const [chunk] = (await once(socket, 'data')) as [Buffer]
+    answer += chunk.toString('latin1')
+  }
+  if (!answer.startsWith('HTTP/1.1 200 ')) throw new Error(`An idle connection was answered ${answer.slice(0, 40)}`)
+  socket.on('error', () => {})
+  socket.resume()
+  return socket
+}

@@ -1,0 +1,34 @@
+/** Figures of single functions, from the programs in `bench/micro/`: each prints lines of `<nanoseconds> ns  <name>`. */
+import { execFileSync } from 'node:child_process'
+import { globSync } from 'node:fs'
+import { join } from 'node:path'
+import process from 'node:process'
+import { CORES, onCore } from '../environment/cores.ts'
+
+export interface MicroResult {
+  /** File without `.ts`. */
+  readonly program: string
+  readonly name: string
+  readonly nanoseconds: number
+}
+
+const FOLDER = join(import.meta.dirname, '../micro')
+
+/** Runs the programs whose names are given, all of them without any. */
+export function measureMicro(programs: readonly string[] = []): MicroResult[] {
+  const files = globSync('*.ts', { cwd: FOLDER })
+    .toSorted()
+    .filter((file) => programs.length === 0 || programs.includes(file.replace(/\.ts$/, '')))
+  return files.flatMap((file) => {
+    const output = execFileSync('taskset', onCore(CORES.proxy, process.execPath, [join(FOLDER, file)]), { encoding: 'utf8' })
+    return parseMicro(file.replace(/\.ts$/, ''), output)
+  })
+}
+
+export function parseMicro(program: string, output: string): MicroResult[] {
+  return [...output.matchAll(/^\s*([\d.]+) ns\s+(.+)$/gm)].map(([, nanoseconds, name = '']) => ({
+    program,
+    name: name.trim(),
+    nanoseconds: Number(nanoseconds),
+  }))
+}

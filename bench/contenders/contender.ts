@@ -1,0 +1,46 @@
+/** What takes part: a proxy that terminates mutual TLS before the upstream. */
+import type { ChildProcess } from 'node:child_process'
+import type { Certificates } from '../environment/certificates.ts'
+import { cpuSeconds, end, residentMegabytes, tree } from '../environment/processes.ts'
+
+export interface Setup {
+  /** A folder of its own. */
+  readonly folder: string
+  readonly certificates: Certificates
+  readonly upstreamPort: number
+}
+
+export interface Contender {
+  /** As the tables print it. */
+  readonly name: string
+  readonly version: string
+  /** Resolves when it is ready to serve. */
+  start(setup: Setup): Promise<Running>
+}
+
+export interface Running extends AsyncDisposable {
+  readonly name: string
+  /** Where it listens with mutual TLS, on 127.0.0.1. */
+  readonly port: number
+  readonly child: ChildProcess
+  /** From the start of the process until it was ready, ms. */
+  readonly readyMs: number
+  /** User and system time so far, all processes and threads. */
+  cpuSeconds(): number
+  residentMegabytes(): number
+}
+
+export function running(name: string, port: number, child: ChildProcess, begun: number): Running {
+  const readyMs = performance.now() - begun
+  // Taken once: all of them have their workers by the time they are ready.
+  const pids = tree(child.pid ?? 0)
+  return {
+    name,
+    port,
+    child,
+    readyMs,
+    cpuSeconds: () => cpuSeconds(pids),
+    residentMegabytes: () => residentMegabytes(pids),
+    [Symbol.asyncDispose]: () => end(child),
+  }
+}

@@ -1,0 +1,9 @@
+/** Where processes run: what is measured on one core, everything that drives it on the other. */
+import { availableParallelism } from 'node:os'
+
+export const CORES = availableParallelism() > 1 ? ({ proxy: '1', load: '0' } as const) : ({ proxy: '0', load: '0' } as const)
+
+/** The arguments that run `command` on a core: `spawn('taskset', onCore(…))`. taskset becomes the command, so the process id is the command's. */
+export function onCore(core: string, command: string, args: readonly string[]): string[] {
+  return ['-c', core, command, ...args]
+}

@@ -1,0 +1,33 @@
+/** The machine a run was made on. */
+import { execFileSync } from 'node:child_process'
+import { cpus, totalmem } from 'node:os'
+import process from 'node:process'
+import { setTimeout as delay } from 'node:timers/promises'
+import { readFileSync } from 'node:fs'
+import { CORES } from './cores.ts'
+
+export function machine(): string {
+  const all = cpus()
+  const kernel = execFileSync('uname', ['-r'], { encoding: 'utf8' }).trim()
+  return `${all.length} cores (${all[0]?.model.trim() ?? 'unknown'}), ${(totalmem() / 1e9).toFixed(0)} GB, Linux ${kernel}`
+}
+
+function processorTimes(): { readonly busy: number; readonly all: number } {
+  const [, ...fields] = (readFileSync('/proc/stat', 'latin1').split('\n', 1)[0] ?? '').split(/\s+/)
+  const times = fields.slice(0, 8).map(Number)
+  const all = times.reduce((sum, time) => sum + time, 0)
+  return { busy: all - (times[3] ?? 0) - (times[4] ?? 0), all }
+}
+
+/** Share of the processors that is in use while the benchmark itself does nothing, 0 to 1. */
+export async function busyShare(): Promise<number> {
+  const from = processorTimes()
+  await delay(1000)
+  const to = processorTimes()
+  return (to.busy - from.busy) / (to.all - from.all)
+}
+
+/** Puts this process, which opens connections and polls, on the core of the load. */
+export function moveToLoadCore(): void {
+  execFileSync('taskset', ['-acp', CORES.load, String(process.pid)], { stdio: 'ignore' })
+}

@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { parseMicro } from '../../bench/cases/micro.ts'
+import { parseWrk } from '../../bench/load/wrk.ts'
+import { median } from '../../bench/median.ts'
+import { judgeLimits, judgeRatios, notMeasured, page } from '../../bench/report.ts'
+
+const OUTPUT = `Running 1s test @ https://127.0.0.1:9443/
+  1 threads and 4 connections
+  127 requests in 1.10s, 22.20KB read
+Requests/sec:    115.41
+`
+const COUNTS = 'handshakes=129 presented=129 resumed=0\n'
+
+test('what wrk counted is read', () => {
+  assert.deepEqual(parseWrk(OUTPUT, COUNTS), { requests: 127, handshakes: 129, failures: 0 })
+})
+
+test('socket errors and answers other than 2xx and 3xx are failures', () => {
+  const output = `${OUTPUT}  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 5\n`
+  assert.equal(parseWrk(output, COUNTS).failures, 15)
+})
+
+test('a resumed session is no measurement', () => {
+  assert.throws(() => parseWrk(OUTPUT, 'handshakes=129 presented=129 resumed=1\n'), /1 of 129 TLS sessions were resumed/)
+})
+
+test('a handshake without the client certificate is no measurement', () => {
+  assert.throws(() => parseWrk(OUTPUT, 'handshakes=129 presented=0 resumed=0\n'), /Only 0 of 129/)
+})
+
+test('what wrk says when it fails is passed on', () => {
+  assert.throws(() => parseWrk('', 'client-certificate: BENCH_KEY cannot be used\n'), /wrk failed: client-certificate/)
+})
+
+test('the lines of an in-process benchmark are read', () => {
+  const output = 'two kinds\n   213 ns  decide, 10 rules\n  1.5 ns  nothing\n'
+  assert.deepEqual(parseMicro('decision', output), [
+    { program: 'decision', name: 'decide, 10 rules', nanoseconds: 213 },
+    { program: 'decision', name: 'nothing', nanoseconds: 1.5 },
+  ])
+})
+
+test('the median is the middle, or the mean of the two in the middle', () => {
+  assert.equal(median([9, 1, 5]), 5)
+  assert.equal(median([4, 1, 3, 100]), 3.5)
+  assert.throws(() => median([]), TypeError)
+})
+
+const PEERS = new Map([
+  ['nginx', 20],
+  ['Envoy', 40],
+])
+const BUDGETS = [
+  { peer: 'nginx', atMost: 1.3 },
+  { peer: 'Envoy', atMost: 0.75 },
+]
+const RATIOS = [
+  { title: 'within both ratios', ours: 26, kept: true, measured: '26.0 µs: 1.30 × nginx, 0.65 × Envoy' },
+  { title: 'over one of the ratios', ours: 26.2, kept: false, measured: '26.2 µs: 1.31 × nginx, 0.66 × Envoy' },
+]
+for (const { title, ours, kept, measured } of RATIOS) {
+  test(`a figure ${title} is ${kept ? 'ok' : 'over'}`, () => {
+    const row = judgeRatios('request', ours, PEERS, BUDGETS, 'µs')
+    assert.deepEqual([row.kept, row.measured], [kept, measured])
+  })
+}
+
+test('without one of its peers a budget is not judged', () => {
+  assert.equal(judgeRatios('request', 20, new Map([['nginx', 20]]), BUDGETS, 'µs').kept, undefined)
+})
+
+test('every figure must keep its own limit', () => {
+  const figures = (loaded: number): { value: number; atMost: number }[] => [
+    { value: 70, atMost: 75 },
+    { value: loaded, atMost: 130 },
+  ]
+  assert.equal(judgeLimits('memory', figures(130), 'MB').kept, true)
+  assert.equal(judgeLimits('memory', figures(131), 'MB').kept, false)
+  assert.equal(judgeLimits('memory', figures(131), 'MB').measured, '70 · 131 MB')
+})
+
+test('the page says what is ok, over and not measured', () => {
+  const report = {
+    rows: [
+      judgeLimits('memory', [{ value: 1, atMost: 2 }], 'MB'),
+      judgeLimits('time', [{ value: 3, atMost: 2 }], 'ms'),
+      notMeasured('token', '≤ 3 µs', 'no such program'),
+    ],
+    details: [{ title: 'Figures', columns: ['', 'MB'], rows: [['nginx', '1']] }],
+  }
+  const text = page(report, { date: '2026-11-24T00:00:00Z', machine: '2 cores', versions: { nginx: '1.22' }, busyBefore: 0.4 })
+  assert.match(text, /^\| memory \| ≤ 2 MB \| 1\.00 MB \| ok \|$/m)
+  assert.match(text, /^\| time \| ≤ 2 ms \| 3\.00 ms \| over \|$/m)
+  assert.match(text, /^\| token \| ≤ 3 µs \| no such program \| not measured \|$/m)
+  assert.match(text, /others used 40 % when it began/)
+  assert.match(text, /^## Figures$/m)
+})
