@@ -1,8 +1,23 @@
 /** Decides uncompiled, rule by rule, and says why. Always agrees with `decide`. */
 import type { Location } from '#base/located'
-import type { Decision } from './decision.ts'
-import type { Action, Operator, PolicyDocument, PolicyScope } from './document.ts'
+import { compileTime } from './compile-criterion.ts'
+import type { Decision, ShadowVerdict } from './decision.ts'
+import { describeCriterion, nearMiss } from './describe-criterion.ts'
+import {
+  type Action,
+  appliesTo,
+  type Criterion,
+  locationIn,
+  type Operator,
+  type PolicyDocument,
+  type PolicyMode,
+  type PolicyRule,
+  type PolicyScope,
+} from './document.ts'
+import { evaluate } from './evaluate.ts'
 import type { RequestFacts } from './facts.ts'
+import { isAboutHttp, isAboutTime, isPeerName } from './subjects.ts'
+import type { TimeCondition } from './zone.ts'
 
 /** A criterion and the fact it was about. */
 export interface CriterionVerdict {
@@ -15,7 +30,7 @@ export interface CriterionVerdict {
   readonly holds: boolean
   readonly at: Location
   /** A near miss, in words. */
-  readonly hint?: string
+  readonly hint: string | undefined
 }
 
 export interface RuleVerdict {
@@ -23,9 +38,9 @@ export interface RuleVerdict {
   readonly rule: string
   readonly action: Action
   readonly operator: Operator
-  readonly mode: 'enforce' | 'shadow'
+  readonly mode: PolicyMode
   readonly matches: boolean
-  /** For a rule that does not match, the first criterion that decides so. */
+  /** For a rule that does not match, the first criterion that keeps it from matching. */
   readonly failing: CriterionVerdict | undefined
   /** How many criteria would have to come out otherwise for the rule to match; 0 if it does. */
   readonly distance: number
@@ -33,17 +48,135 @@ export interface RuleVerdict {
   readonly criteria: readonly CriterionVerdict[]
 }
 
+/** Plain data. */
 export interface Explanation {
-  /** What `decide` says, with generation 0. */
+  /** What `decide` says, with generation 0; `validUntil` is exact here. */
   readonly decision: Decision
   /** The rule that decided; undefined where none did. */
   readonly deciding: RuleVerdict | undefined
   /** For a refusal without deny rule: every enforced allow rule, nearest first. For a denial: the allow rules that it overruled. */
   readonly considered: readonly RuleVerdict[]
-  /** Documents that do not apply to this service, port or labels. */
+  /** Names of documents that do not apply to this service, port or labels. */
   readonly inapplicable: readonly string[]
 }
 
-export declare function explain(documents: readonly PolicyDocument[], scope: PolicyScope, facts: RequestFacts, now: number): Explanation
+/** @param now ms since the epoch */
+export function explain(documents: readonly PolicyDocument[], scope: PolicyScope, facts: RequestFacts, now: number): Explanation {
+  const applicable = documents.filter((document) => appliesTo(document, scope))
+  const rules = applicable.flatMap((document) => document.rules.map((rule) => judge(document, rule, facts, now)))
+  const enforced = rules.filter(({ mode }) => mode === 'enforce')
+  const { allow, deciding } = conclude(enforced)
+  const none = !applicable.some(({ mode }) => mode === 'enforce')
+  const decision: Decision = {
+    allow,
+    reason: allow ? undefined : deciding !== undefined ? 'ERR_POLICY_DENIED' : none ? 'ERR_POLICY_NONE' : 'ERR_POLICY_NO_ALLOW',
+    policy: deciding?.policy ?? '',
+    rule: deciding?.rule ?? '',
+    validUntil: stableUntil(applicable, facts, now, allow),
+    generation: 0,
+    shadow: applicable.some(({ mode }) => mode === 'shadow') ? concludeShadow(rules) : undefined,
+  }
+  const allowing = enforced.filter(({ action }) => action === 'allow')
+  const considered = allow ? [] : deciding === undefined ? allowing.toSorted(byNearness) : allowing.filter(({ matches }) => matches)
+  const inapplicable = documents.filter((document) => !applicable.includes(document)).map(({ name }) => name)
+  return { decision, deciding, considered, inapplicable: [...new Set(inapplicable)] }
+}
 
-export declare function formatExplanation(explanation: Explanation, colour: boolean): string
+interface Conclusion {
+  readonly allow: boolean
+  readonly deciding: RuleVerdict | undefined
+}
+
+function conclude(rules: readonly RuleVerdict[]): Conclusion {
+  const denying = rules.find(({ action, matches }) => action === 'deny' && matches)
+  if (denying !== undefined) return { allow: false, deciding: denying }
+  const allowing = rules.find(({ action, matches }) => action === 'allow' && matches)
+  return { allow: allowing !== undefined, deciding: allowing }
+}
+
+function concludeShadow(rules: readonly RuleVerdict[]): ShadowVerdict {
+  const { allow, deciding } = conclude(rules)
+  const reason = allow ? undefined : deciding === undefined ? 'ERR_POLICY_NO_ALLOW' : 'ERR_POLICY_DENIED'
+  return { allow, reason, policy: deciding?.policy ?? '', rule: deciding?.rule ?? '' }
+}
+
+function judge(document: PolicyDocument, rule: PolicyRule, facts: RequestFacts, now: number): RuleVerdict {
+  const { action, operator } = rule
+  const criteria = rule.criteria.map((criterion) => judgeCriterion(document, criterion, facts, now))
+  const unaskable = facts.protocol === 'tcp' ? rule.criteria.findIndex(isAboutHttp) : -1
+  const against = criteria.filter(({ holds }) => holds === (operator === 'not' || operator === 'nor'))
+  const all = operator === 'and' || operator === 'not'
+  // An HTTP criterion cannot be asked of an opaque connection: such a rule never allows one, and refuses it if it is a deny rule.
+  const matches = unaskable !== -1 ? action === 'deny' : all ? against.length === 0 : against.length < criteria.length
+  return {
+    policy: document.name,
+    rule: rule.name,
+    action,
+    operator,
+    mode: document.mode,
+    matches,
+    failing: matches ? undefined : unaskable === -1 ? against[0] : criteria[unaskable],
+    distance: matches ? 0 : all ? Math.max(1, against.length) : 1,
+    at: locationIn(document, rule),
+    criteria,
+  }
+}
+
+function judgeCriterion(document: PolicyDocument, criterion: Criterion, facts: RequestFacts, now: number): CriterionVerdict {
+  const { holds, actual } = evaluate(criterion, facts, now)
+  const hint = holds ? undefined : nearMiss(criterion, actual)
+  return { name: criterion.name, expected: describeCriterion(criterion), actual, holds, at: locationIn(document, criterion), hint }
+}
+
+/** Fewer criteria to change first; then those that are about this peer, then those that fit in more. */
+function byNearness(a: RuleVerdict, b: RuleVerdict): number {
+  return a.distance - b.distance || weight(b) - weight(a)
+}
+
+function weight({ criteria }: RuleVerdict): number {
+  const met = criteria.filter(({ holds }) => holds)
+  return met.reduce((sum, { name }) => sum + (isPeerName(name) ? 4 : name === 'http_path' ? 2 : 1), 0)
+}
+
+/** Instants that are tried before the answer is merely "at least until then". */
+const MAX_INSTANTS = 64
+
+/** The first instant after `now` at which the answer differs: tries each at which a criterion of time changes. */
+function stableUntil(documents: readonly PolicyDocument[], facts: RequestFacts, now: number, allow: boolean): number {
+  const enforced = documents.filter(({ mode }) => mode === 'enforce').flatMap(({ rules }) => rules)
+  const conditions = timeConditions(enforced)
+  if (conditions.length === 0) return Infinity
+  const timeless = enforced.filter(({ criteria }) => !criteria.some(isAboutTime))
+  const timed = enforced.filter(({ criteria }) => criteria.some(isAboutTime))
+  const fits = (rules: readonly PolicyRule[], action: Action, at: number): boolean =>
+    rules.some((rule) => rule.action === action && ruleMatches(rule, facts, at))
+  if (fits(timeless, 'deny', now)) return Infinity
+  const always = fits(timeless, 'allow', now)
+  let at = now
+  for (let instant = 0; instant < MAX_INSTANTS; instant++) {
+    at = Math.min(...conditions.map((condition) => condition.changesAt(at)))
+    if (at === Infinity) return Infinity
+    if ((!fits(timed, 'deny', at) && (always || fits(timed, 'allow', at))) !== allow) return at
+  }
+  return at
+}
+
+function timeConditions(rules: readonly PolicyRule[]): TimeCondition[] {
+  const zones = new Map()
+  return rules.flatMap(({ criteria }) => criteria.filter(isAboutTime).map((criterion) => compileTime(criterion, zones)))
+}
+
+function ruleMatches({ action, operator, criteria }: PolicyRule, facts: RequestFacts, now: number): boolean {
+  if (facts.protocol === 'tcp' && criteria.some(isAboutHttp)) return action === 'deny'
+  const holds = criteria.map((criterion) => evaluate(criterion, facts, now).holds)
+  switch (operator) {
+    case 'and':
+      return holds.every((value) => value)
+    case 'or':
+      return holds.some((value) => value)
+    case 'not':
+      return !holds.some((value) => value)
+    default:
+      return !holds.every((value) => value)
+  }
+}

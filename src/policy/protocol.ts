@@ -30,9 +30,12 @@ export function protocolProblems(document: PolicyDocument, listeners: readonly G
   return complaints.problems
 }
 
-/** Escapes stay in upper case in the lower-cased path. */
+/** Escapes stay in upper case in the lower-cased path, and names of variables in patterns are nobody's path. */
 function lowerCased(path: string): string {
-  return path.toLowerCase().replace(/%[0-9a-f]{2}/g, (escape) => escape.toUpperCase())
+  const parts = path.split(/(\{[^}/]*\})/)
+  return parts
+    .map((part, index) => (index % 2 === 1 ? part : part.toLowerCase().replace(/%[0-9a-f]{2}/g, (escape) => escape.toUpperCase())))
+    .join('')
 }
 
 function checkCase(criterion: Criterion, document: PolicyDocument, listener: GovernedListener, complaints: Complaints): void {
@@ -45,7 +48,7 @@ function checkCase(criterion: Criterion, document: PolicyDocument, listener: Gov
   }
 }
 
-/** Every literal of a matcher; of patterns, the literal segments. */
+/** Every literal and pattern of a matcher. */
 export function literalsOf(matcher: StringMatcher): string[] {
   return matcher.flatMap((test) => {
     switch (test.test) {
@@ -55,7 +58,7 @@ export function literalsOf(matcher: StringMatcher): string[] {
       case 'not':
         return literalsOf(test.matcher)
       case 'matches':
-        return [test.pattern.replaceAll(/\{[^}/]*\}/g, '{}')]
+        return [test.pattern]
       default:
         return [test.text]
     }

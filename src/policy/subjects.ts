@@ -15,14 +15,15 @@ const TOKEN_FACTS: ReadonlySet<string> = new Set([
   'token_is_peer',
 ])
 
-const PEER_FACTS: ReadonlySet<string> = new Set(['spiffe_id', 'trust_domain', 'namespace', 'service_account', 'token_is_peer'])
+const PEER_NAMES: ReadonlySet<string> = new Set(['spiffe_id', 'trust_domain', 'namespace', 'service_account', 'client_certificate'])
 
 export function isAboutToken(criterion: Criterion): boolean {
   return criterion.kind === 'claim' || TOKEN_FACTS.has(criterion.name)
 }
 
-export function isAboutPeer(criterion: Criterion): boolean {
-  return criterion.kind === 'client_certificate' || PEER_FACTS.has(criterion.name)
+/** The name of a criterion about the peer's certificate. */
+export function isPeerName(name: string): boolean {
+  return PEER_NAMES.has(name)
 }
 
 /** An opaque connection has a peer, an address, a port and a time; all else comes with a request, the token too. */
@@ -31,7 +32,7 @@ export function isAboutHttp(criterion: Criterion): boolean {
     case 'flag':
       return criterion.flag === 'cors_preflight' || isAboutToken(criterion)
     case 'string':
-      return !isAboutPeer(criterion)
+      return !isPeerName(criterion.name)
     case 'list':
     case 'claim':
     case 'values':
