@@ -98,7 +98,7 @@ function svidFiles(folder: string, certificatePem: string, keyPem: string | unde
 }
 
 async function keyOfRequest(path: string, id: string, io: CommandIo): Promise<NonNullable<SvidRequest['publicKey']>> {
-  const request = await readCsr(await readInput(path, io))
+  const request = readCsr(await readInput(path, io))
   const others = request.uris.filter((uri) => uri !== id)
   if (others.length > 0) {
     throw new PosternError(

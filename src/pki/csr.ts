@@ -1,6 +1,6 @@
 /** Certificate signing requests (PKCS#10, RFC 2986): made by a workload, read by whoever issues. A request proves a key, never an identity. */
 import 'reflect-metadata'
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import { constants, createPublicKey, type KeyObject, verify } from 'node:crypto'
 import {
   type Extension,
   Pkcs10CertificateRequest,
@@ -8,6 +8,8 @@ import {
   SubjectAlternativeNameExtension,
 } from '@peculiar/x509'
 import { PosternError } from '#base/errors'
+import { acceptedSignature } from './certificate-key.ts'
+import { enter, finish, isMalformed, openDer, readElement, readOctetBits, TAG } from './der.ts'
 import { keyWeakness, publicKeyOf } from './keys.ts'
 import { parsePem } from './pem.ts'
 import { signingKeyOf } from './sign-certificate.ts'
@@ -27,10 +29,12 @@ export interface CertificateRequest {
  * Reads a request (PEM or DER) and checks its proof of possession.
  * @throws ERR_CSR_UNREADABLE, ERR_CSR_SIGNATURE, ERR_KEY_WEAK
  */
-export async function readCsr(content: Buffer): Promise<CertificateRequest> {
-  const request = parse(derOf(content))
+export function readCsr(content: Buffer): CertificateRequest {
+  const der = derOf(content)
+  const { signed, algorithm, signature } = frameOf(der)
+  const request = parse(der)
   const publicKey = keyOf(request)
-  if (!(await provesPossession(request)))
+  if (!isSignedBy(publicKey, signed, algorithm, signature))
     throw new PosternError('ERR_CSR_SIGNATURE', 'The request is not signed with the key it holds; make it anew with that key.')
   const weakness = keyWeakness(publicKey)
   if (weakness !== undefined) throw new PosternError('ERR_KEY_WEAK', `The key of the request is refused: ${weakness}.`)
@@ -79,6 +83,26 @@ function parse(der: Buffer): Pkcs10CertificateRequest {
   }
 }
 
+interface Frame {
+  /** The CertificationRequestInfo, byte for byte. */
+  readonly signed: Buffer
+  readonly algorithm: Buffer
+  readonly signature: Buffer
+}
+
+// By our own strict reader: @peculiar/x509 reads past lengths that do not agree, and what is signed and what is read must be the same bytes.
+function frameOf(der: Buffer): Frame {
+  const whole = openDer(der)
+  const request = enter(whole, TAG.sequence)
+  const signed = readElement(request, TAG.sequence)
+  const algorithm = readElement(request, TAG.sequence)
+  const signature = readOctetBits(request)
+  finish(request)
+  finish(whole)
+  if (isMalformed(whole)) throw unreadable('it is not DER of one request')
+  return { signed, algorithm, signature }
+}
+
 function keyOf(request: Pkcs10CertificateRequest): KeyObject {
   try {
     return createPublicKey({ key: Buffer.from(request.publicKey.rawData), format: 'der', type: 'spki' })
@@ -87,11 +111,16 @@ function keyOf(request: Pkcs10CertificateRequest): KeyObject {
   }
 }
 
-async function provesPossession(request: Pkcs10CertificateRequest): Promise<boolean> {
+/** By OpenSSL, with the algorithms that certificates may be signed with; SHA-1 is none of them. */
+function isSignedBy(key: KeyObject, signed: Buffer, algorithm: Buffer, signature: Buffer): boolean {
+  const name = acceptedSignature(algorithm)
+  if (name === undefined) return false
+  const digest = name === 'Ed25519' ? null : `sha${name.slice(-3)}`
+  const padding = name.startsWith('RSA-PSS') ? { padding: constants.RSA_PKCS1_PSS_PADDING } : {}
   try {
-    return await request.verify()
+    return verify(digest, signed, { key, ...padding }, signature)
   } catch {
-    return false // WebCrypto throws on signatures of a form that does not fit the key
+    return false // OpenSSL throws where the algorithm does not fit the key
   }
 }
 

@@ -49,11 +49,11 @@ export interface TestMesh {
   readonly issuer: Authority
   readonly bundlePem: string
   /** @param path `/ns/shop/sa/cart` */
-  issue(path: string, options?: TestIssueOptions): Promise<TestSvid>
+  readonly issue: (path: string, options?: TestIssueOptions) => Promise<TestSvid>
   /** A wrong one: see `CertificateFlaws`. */
-  issueFlawed(flaws: CertificateFlaws): Promise<TestSvid>
+  readonly issueFlawed: (flaws: CertificateFlaws) => Promise<TestSvid>
   /** Issues and writes svid.pem, key.pem and bundle.pem into `dir`, which is made if need be. */
-  writeTo(dir: string, path: string, options?: TestIssueOptions): Promise<SvidFiles>
+  readonly writeTo: (dir: string, path: string, options?: TestIssueOptions) => Promise<SvidFiles>
 }
 
 export interface TestMeshOptions {
