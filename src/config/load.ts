@@ -1,5 +1,6 @@
 /** Has configuration read in a worker thread that ends, and gathers what it posts: no message and no turn of the event loop is long. */
 import { Worker } from 'node:worker_threads'
+import { PosternError } from '#base/errors'
 import type { Problem } from '#base/located'
 import type { PolicyDocument, PolicyRule } from '#policy/document'
 import type { ConfigMessage, ReadRequest } from './read-configuration.ts'
@@ -52,12 +53,12 @@ export interface LoadOptions {
   readonly known?: ReadonlyMap<string, string>
 }
 
-/** Reads the document and its policies. Faults of files are in the result; rejects only if the worker itself fails (a bug, or out of memory). */
+/** Reads the document and its policies. Faults of files are in the result; @throws ERR_CONFIG_READER if the worker itself fails */
 export function loadConfiguration({ file, displayFolder, inForce, known = new Map() }: LoadOptions): Promise<Configuration> {
   const request: ReadRequest = { file, displayFolder, inForce, known }
   const worker = new Worker(workerUrl(), {
     workerData: request,
-    resourceLimits: { maxOldGenerationSizeMb: WORKER_HEAP_MB },
+    resourceLimits: { maxOldGenerationSizeMb: WORKER_HEAP_MB, maxYoungGenerationSizeMb: 64 },
     name: 'config',
   })
   const gathering = createGathering()
@@ -66,10 +67,12 @@ export function loadConfiguration({ file, displayFolder, inForce, known = new Ma
     gathering.take(message)
     worker.postMessage('next')
   })
-  worker.on('error', reject)
+  const fail = (why: string, cause?: unknown): void =>
+    reject(new PosternError('ERR_CONFIG_READER', `The configuration could not be read at all: ${why}.`, { cause }))
+  worker.on('error', (error: unknown) => fail(error instanceof Error ? error.message : String(error), error))
   worker.on('exit', () => {
     const result = gathering.result()
-    if (result === undefined) reject(new Error('The worker that reads configuration ended before it was done.'))
+    if (result === undefined) fail('its reader ended before it was done')
     else resolve(result)
   })
   return promise

@@ -6,13 +6,14 @@ import { protocolProblems } from '#policy/protocol'
 import { readPolicyDocument } from '#policy/read-document'
 import { type FileFault, decodeUtf8, isFault, listFiles, readBoundedFile } from './files.ts'
 import { applyLive } from './live.ts'
+import { fileProblem } from './problems.ts'
 import { governedListeners } from './scope.ts'
 import type { SidecarConfig } from './sidecar-config.ts'
 import { readSidecarDocument } from './sidecar-document.ts'
 import { readYamlDocuments, type YamlDocuments } from './yaml.ts'
 
-/** Rules in one message: some 3 ms to deserialise. */
-const RULES_PER_MESSAGE = 100
+/** Rules in one message: a millisecond or two to deserialise. */
+const RULES_PER_MESSAGE = 50
 const PROBLEMS_PER_FILE = 100
 
 export interface ReadRequest {
@@ -175,11 +176,11 @@ function readText(content: Uint8Array, name: string): YamlDocuments {
 }
 
 function problemAt(file: string, message: string): Problem {
-  return { severity: 'error', code: 'ERR_CONFIG_SYNTAX', message, at: { file, line: 1, column: 1 } }
+  return fileProblem(file, 'ERR_CONFIG_SYNTAX', message)
 }
 
 function faultProblem(file: string, { fault }: FileFault): Problem {
-  return { severity: 'error', code: 'ERR_CONFIG_FILE', message: `${fault}.`, at: { file, line: 1, column: 1 } }
+  return fileProblem(file, 'ERR_CONFIG_FILE', `${fault}.`)
 }
 
 /** Relative where that is shorter to read, as compilers do. */

@@ -28,6 +28,14 @@ export const configReasons = {
     what: 'A file that the configuration names cannot be read.',
     remedy: 'Check that it exists, is a regular file and is readable to the user that Postern runs as.',
   },
+  ERR_CONFIG_DUPLICATE_NAME: {
+    what: 'Two policy documents have the same name.',
+    remedy: 'Both are in force; give each a name of its own, so that records and `explain` tell which of them decided.',
+  },
+  ERR_CONFIG_READER: {
+    what: 'The thread that reads configuration failed.',
+    remedy: 'If it ran out of memory, make the documents smaller; otherwise report it with the message and the documents.',
+  },
   ERR_CONFIG_INVALID: {
     what: 'The configuration as a whole cannot be used.',
     remedy: 'Mend each fault listed with it; `postern check --config FILE` lists them too.',
