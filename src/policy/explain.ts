@@ -50,7 +50,7 @@ export interface RuleVerdict {
 
 /** Plain data. */
 export interface Explanation {
-  /** What `decide` says, with generation 0; `validUntil` is exact here. */
+  /** What `decide` says, with generation 0; `validUntil` is the exact instant here, or where that is far off, one until which nothing changes. */
   readonly decision: Decision
   /** The rule that decided; undefined where none did. */
   readonly deciding: RuleVerdict | undefined
@@ -139,26 +139,33 @@ function weight({ criteria }: RuleVerdict): number {
 }
 
 /** Instants that are tried before the answer is merely "at least until then". */
-const MAX_INSTANTS = 64
+const MAX_INSTANTS = 100
 
 /** The first instant after `now` at which the answer differs: tries each at which a criterion of time changes. */
 function stableUntil(documents: readonly PolicyDocument[], facts: RequestFacts, now: number, allow: boolean): number {
-  const enforced = documents.filter(({ mode }) => mode === 'enforce').flatMap(({ rules }) => rules)
-  const conditions = timeConditions(enforced)
-  if (conditions.length === 0) return Infinity
-  const timeless = enforced.filter(({ criteria }) => !criteria.some(isAboutTime))
-  const timed = enforced.filter(({ criteria }) => criteria.some(isAboutTime))
-  const fits = (rules: readonly PolicyRule[], action: Action, at: number): boolean =>
-    rules.some((rule) => rule.action === action && ruleMatches(rule, facts, at))
-  if (fits(timeless, 'deny', now)) return Infinity
+  const rules = documents.filter(({ mode }) => mode === 'enforce').flatMap((document) => document.rules)
+  const timed = rules.filter((rule) => hangsOnTime(rule, facts, now))
+  const timeless = rules.filter((rule) => !timed.includes(rule))
+  const fits = (some: readonly PolicyRule[], action: Action, at: number): boolean =>
+    some.some((rule) => rule.action === action && ruleMatches(rule, facts, at))
+  if (timed.length === 0 || fits(timeless, 'deny', now)) return Infinity
   const always = fits(timeless, 'allow', now)
+  const open = always ? timed.filter(({ action }) => action === 'deny') : timed
+  const conditions = timeConditions(open)
   let at = now
   for (let instant = 0; instant < MAX_INSTANTS; instant++) {
     at = Math.min(...conditions.map((condition) => condition.changesAt(at)))
     if (at === Infinity) return Infinity
-    if ((!fits(timed, 'deny', at) && (always || fits(timed, 'allow', at))) !== allow) return at
+    if ((!fits(open, 'deny', at) && (always || fits(open, 'allow', at))) !== allow) return at
   }
   return at
+}
+
+/** Whether a rule has criteria of time, and those that are not leave the matter open. */
+function hangsOnTime({ operator, criteria }: PolicyRule, facts: RequestFacts, now: number): boolean {
+  if (!criteria.some(isAboutTime) || (facts.protocol === 'tcp' && criteria.some(isAboutHttp))) return false
+  const settles = operator === 'or' || operator === 'not'
+  return criteria.every((criterion) => isAboutTime(criterion) || evaluate(criterion, facts, now).holds !== settles)
 }
 
 function timeConditions(rules: readonly PolicyRule[]): TimeCondition[] {
