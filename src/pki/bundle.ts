@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import { PosternError } from '#base/errors'
 import { isTrustDomain } from '#identity/spiffe-id'
 import { type LeafFacts, readLeafFacts } from './leaf-facts.ts'
-import { formatPem, parsePem } from './pem.ts'
+import { formatPem, hasBrokenBlock, parsePem } from './pem.ts'
 import { readSpiffeBundle } from './spiffe-bundle.ts'
 import { checkAuthority } from './svid-rules.ts'
 
@@ -64,7 +64,7 @@ export function readBundle(text: string, trustDomain: string, fileName: string):
 
 function readPemRoots(text: string, malformed: (why: string) => PosternError): Buffer[] {
   const blocks = parsePem(text)
-  if (blocks.length !== text.split('-----BEGIN ').length - 1) throw malformed('a PEM block in it is broken off')
+  if (hasBrokenBlock(text, blocks)) throw malformed('a PEM block in it is broken off')
   if (blocks.length === 0 && text.trim() !== '') throw malformed('it is neither PEM nor a SPIFFE bundle')
   return blocks.map(({ label, der }) => {
     if (label.endsWith('PRIVATE KEY')) throw malformed('it holds a private key, which must never be in a bundle')

@@ -1,6 +1,7 @@
 /** Which certificate issued another, among those that were sent and the roots of every bundle. Names are OpenSSL's to compare, signatures to verify. */
-import { ok, refusal, type Result } from '#base/result'
+import { ok, refusal, type Refusal, type Result } from '#base/result'
 import type { Root } from './bundle.ts'
+import { checkMaySign } from './svid-rules.ts'
 import type { Certificate, TrustStore } from './trust-store.ts'
 
 export interface IssuerSearch {
@@ -18,7 +19,7 @@ export interface IssuerSearch {
 export function findIssuer(child: Certificate, { sent, trust, signaturesVerified }: IssuerSearch): Result<Certificate> {
   const named = namedIssuers(child, sent, trust)
   const [first] = named
-  if (first === undefined) return refusal('ERR_SVID_ISSUER_UNKNOWN', describe(child))
+  if (first === undefined) return noIssuer(child, sent, trust)
   if (named.length === 1 && signaturesVerified && !trust.federated) return ok(first)
   const isLeaf = child === sent[0]
   const issuers = named.filter((issuer) => isSignedBy(child, issuer, isLeaf ? undefined : trust))
@@ -47,6 +48,19 @@ function rootsFor(child: Certificate, trust: TrustStore): readonly Root[] {
   const keyId = child.facts.extensions.authorityKeyId
   if (keyId === undefined) return trust.allRoots
   return trust.rootsByKeyId.get(keyId) ?? trust.rootsWithoutKeyId
+}
+
+/** Says why OpenSSL took none: the one that is named may not sign, or not with its kind of key, or there is none. */
+function noIssuer(child: Certificate, sent: readonly Certificate[], trust: TrustStore): Refusal {
+  const keyId = child.facts.extensions.authorityKeyId
+  const named = [...sent, ...trust.allRoots].find(
+    ({ x509, facts: { extensions } }) =>
+      x509 !== child.x509 &&
+      x509.subject === child.x509.issuer &&
+      (keyId === undefined || extensions.subjectKeyId === undefined || extensions.subjectKeyId === keyId),
+  )
+  if (named === undefined) return refusal('ERR_SVID_ISSUER_UNKNOWN', describe(child))
+  return checkMaySign(named.facts) ?? refusal('ERR_SVID_SIGNATURE', `of another kind than the key of its issuer: ${describe(child)}`)
 }
 
 /** With `memory`, a signature that was found right is not verified again. */

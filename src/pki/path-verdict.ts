@@ -198,7 +198,8 @@ function readCertificate(der: Buffer): Result<Certificate> {
   }
 }
 
-function presentedBy([leaf]: readonly Certificate[]): PresentedIdentity | undefined {
+/** What whoever sent these certificates claims to be. */
+export function presentedBy([leaf]: readonly Certificate[]): PresentedIdentity | undefined {
   if (leaf === undefined) return undefined
   const { sanUris, serial, notAfter } = leaf.facts.certificate
   return { id: sanUris[0] ?? '', serial, notAfter }

@@ -6,7 +6,7 @@ import { hash, type X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { ok, refusal, type Refusal, type Result } from '#base/result'
 import { readLeafFacts } from './leaf-facts.ts'
-import { LONGEST_CHAIN, type PeerVerdict, verifyCertificates } from './path-verdict.ts'
+import { LONGEST_CHAIN, type PeerVerdict, presentedBy, verifyCertificates } from './path-verdict.ts'
 import type { PeerRole } from './svid-rules.ts'
 import type { MinVersion } from './tls-options.ts'
 import type { Certificate, TrustStore } from './trust-store.ts'
@@ -37,16 +37,16 @@ export function verifyPeerSocket(
   if (leaf === undefined) return { ...refusal('ERR_TLS_NO_CERTIFICATE'), presented: undefined }
   const sent = certificatesOf(leaf, trust)
   if (!sent.ok) return { ...sent, presented: undefined }
-  const verdict = verifyCertificates(sent.value, { trust, now, role, signaturesVerified: contextIsCurrent && socket.authorized })
-  if (!verdict.ok) return verdict
+  const presented = presentedBy(sent.value)
   const fault = checkConnection(socket, minVersion)
-  if (fault === undefined) return verdict
-  const { id, certificate } = verdict.value
-  return { ...fault, presented: { id: id.uri, serial: certificate.serial, notAfter: certificate.notAfter } }
+  if (fault !== undefined) return { ...fault, presented }
+  const verdict = verifyCertificates(sent.value, { trust, now, role, signaturesVerified: contextIsCurrent && socket.authorized })
+  // Last, since our reasons say more than OpenSSL's, which are only the last it met; but nobody passes whom it did not verify.
+  if (verdict.ok && !socket.authorized) return { ...refusal('ERR_TLS_UNVERIFIED', String(socket.authorizationError)), presented }
+  return verdict
 }
 
 function checkConnection(socket: TLSSocket, minVersion: MinVersion): Refusal | undefined {
-  if (!socket.authorized) return refusal('ERR_TLS_UNVERIFIED', String(socket.authorizationError))
   if (socket.isSessionReused()) return refusal('ERR_TLS_SESSION_REUSED')
   const version = socket.getProtocol()
   if (version === 'TLSv1.3' || version === minVersion) return undefined

@@ -27,6 +27,11 @@ export function parsePem(text: string): PemBlock[] {
   return blocks
 }
 
+/** A block begins in `text` that is not among its `blocks`: it is broken off, or its end names another kind. */
+export function hasBrokenBlock(text: string, blocks: readonly PemBlock[]): boolean {
+  return text.split('-----BEGIN ').length - 1 !== blocks.length
+}
+
 /** The DER of every CERTIFICATE block, in order. */
 export function certificatesOfPem(text: string): Buffer[] {
   return parsePem(text)

@@ -39,9 +39,9 @@ export function checkSigner(facts: LeafFacts, trustDomain: string, role: PeerRol
 
 /** The rules of an authority in the bundle of `trustDomain`. Its key usage may be absent: roots need not be SVIDs (§3.2, a SHOULD). */
 export function checkAuthority(facts: LeafFacts, trustDomain: string): Refusal | undefined {
-  const { basicConstraints, keyUsage, uris } = facts.extensions
-  if (basicConstraints?.ca !== true) return refusal('ERR_SVID_SIGNER_NOT_CA', nameOf(facts))
-  if (keyUsage !== undefined && !keyUsage.keyCertSign) return refusal('ERR_SVID_SIGNER_NO_CERT_SIGN', nameOf(facts))
+  const mayNotSign = checkMaySign(facts)
+  if (mayNotSign !== undefined) return mayNotSign
+  const { uris } = facts.extensions
   if (uris.length > 1) return refusal('ERR_SVID_SEVERAL_IDS', nameOf(facts))
   const [uri] = uris
   if (uri === undefined || !/^spiffe:/i.test(uri)) return undefined
@@ -49,6 +49,14 @@ export function checkAuthority(facts: LeafFacts, trustDomain: string): Refusal |
   if (!id.ok) return id
   if (id.value.path !== '') return refusal('ERR_SVID_SIGNER_HAS_PATH', uri)
   if (id.value.trustDomain !== trustDomain) return refusal('ERR_SVID_SIGNER_TRUST_DOMAIN', `${uri} above an ID of ${trustDomain}`)
+  return undefined
+}
+
+/** Whether a certificate says that its key may sign others. */
+export function checkMaySign(facts: LeafFacts): Refusal | undefined {
+  const { basicConstraints, keyUsage } = facts.extensions
+  if (basicConstraints?.ca !== true) return refusal('ERR_SVID_SIGNER_NOT_CA', nameOf(facts))
+  if (keyUsage !== undefined && !keyUsage.keyCertSign) return refusal('ERR_SVID_SIGNER_NO_CERT_SIGN', nameOf(facts))
   return undefined
 }
 

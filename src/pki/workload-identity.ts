@@ -5,7 +5,7 @@ import type { CertificateFacts } from '#identity/peer'
 import type { SpiffeId } from '#identity/spiffe-id'
 import { type LeafFacts, readLeafFacts } from './leaf-facts.ts'
 import { LONGEST_CHAIN } from './path-verdict.ts'
-import { parsePem } from './pem.ts'
+import { hasBrokenBlock, parsePem } from './pem.ts'
 import { checkLeaf } from './svid-rules.ts'
 
 export interface WorkloadIdentity {
@@ -30,9 +30,9 @@ export interface WorkloadIdentityFiles {
  * @throws ERR_IDENTITY_CERTIFICATE, ERR_IDENTITY_KEY
  */
 export function readWorkloadIdentity({ certificatePem, keyPem }: WorkloadIdentityFiles): WorkloadIdentity {
-  const chain = parsePem(certificatePem)
-    .filter(({ label }) => label === 'CERTIFICATE')
-    .map(({ der }) => der)
+  const blocks = parsePem(certificatePem)
+  if (hasBrokenBlock(certificatePem, blocks)) throw unusable('a PEM block in the file is broken off')
+  const chain = blocks.filter(({ label }) => label === 'CERTIFICATE').map(({ der }) => der)
   const [leaf] = chain
   if (leaf === undefined) throw unusable('the file holds no CERTIFICATE block')
   if (chain.length > LONGEST_CHAIN) throw unusable(`it has ${chain.length} certificates; peers take at most ${LONGEST_CHAIN}`)
