@@ -72,9 +72,9 @@ export async function readUntil(socket: TLSSocket, mark: string): Promise<string
   return promise
 }
 
-/** An agent that keeps connections; destroy it at the end of the test. */
-export function createMtlsAgent(svid: Credentials, options: AgentOptions = {}): Agent {
-  return new Agent({
+/** An agent that keeps connections; `using` it ends them with the test, however that ends. */
+export function createMtlsAgent(svid: Credentials, options: AgentOptions = {}): Agent & Disposable {
+  const agent = new Agent({
     cert: svid.certificatePem,
     key: svid.keyPem,
     ca: svid.bundlePem,
@@ -83,6 +83,7 @@ export function createMtlsAgent(svid: Credentials, options: AgentOptions = {}): 
     maxCachedSessions: 0,
     ...options,
   })
+  return Object.assign(agent, { [Symbol.dispose]: () => agent.destroy() })
 }
 
 export interface CallOptions extends RequestOptions {

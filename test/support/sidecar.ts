@@ -1,0 +1,173 @@
+/** A whole sidecar in this process, on real files, real certificates and real sockets; records are kept in memory. */
+import { randomFillSync } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createDecisionLog } from '#audit/decision-log'
+import { createRing, type Ring } from '#audit/ring'
+import { type Clock, systemClock } from '#base/clock'
+import { createSnapshotSource } from '#config/snapshot-source'
+import type { SnapshotSource } from '#config/snapshot'
+import { createRandomHex } from '#http/random-hex'
+import { type Sidecar, startSidecar } from '#proxy/sidecar'
+import { openSvidSource } from '#svid-source/open'
+import { createLog } from '#telemetry/log'
+import { createMetrics, type Metrics } from '#telemetry/metrics'
+import type { TestMesh, TestSvid } from './authority.ts'
+import { createTestMesh } from './authority.ts'
+
+export type JsonRecord = Readonly<Record<string, unknown>>
+
+export interface RunningSidecar extends AsyncDisposable {
+  readonly dir: string
+  readonly mesh: TestMesh
+  readonly sidecar: Sidecar
+  readonly source: SnapshotSource
+  readonly metrics: Metrics
+  readonly ring: Ring
+  /** Of the first inbound listener. */
+  readonly port: number
+  /** Of the first outbound listener. */
+  readonly outboundPort: number
+  /** Everything recorded so far, after what waits has been written. */
+  records(): Promise<readonly JsonRecord[]>
+  /** Resolves with the first record that `match` takes, past or coming. */
+  record(match: (record: JsonRecord) => boolean): Promise<JsonRecord>
+  write(name: string, text: string): void
+  /** Writes the policy and waits until it is in force. */
+  setPolicy(text: string): Promise<void>
+}
+
+export interface SidecarSetup {
+  readonly mesh?: TestMesh
+  /** Path of the sidecar's own SPIFFE ID. */
+  readonly path?: string
+  readonly svid?: TestSvid
+  /** `127.0.0.1:port` or `unix:…`; a port. */
+  readonly app?: number | string
+  readonly policy?: string
+  /** YAML of one more inbound keys, each line indented by six spaces. */
+  readonly inbound?: string
+  /** YAML under `outbound:`, each line indented by four spaces. */
+  readonly outbound?: string
+  /** YAML under `spec:`, each line indented by two spaces. */
+  readonly spec?: string
+  readonly clock?: Clock
+}
+
+export const ALLOW_ALL =
+  'apiVersion: postern.dev/v1\nkind: Policy\nmetadata: { name: all, namespace: test }\nspec:\n  rules:\n    - name: everyone\n      allow: { and: [accept: true] }\n'
+
+/** Policies are in `policy.yaml`, certificates in `svid.pem`, `key.pem`, `bundle.pem` of `dir`. */
+export async function runSidecar(setup: SidecarSetup = {}): Promise<RunningSidecar> {
+  const clock = setup.clock ?? systemClock
+  const dir = mkdtempSync(join(tmpdir(), 'postern-test-'))
+  const mesh = setup.mesh ?? (await createTestMesh())
+  const svid = setup.svid ?? (await mesh.issue(setup.path ?? '/ns/test/sa/service'))
+  const write = (name: string, text: string): void => writeFileSync(join(dir, name), text)
+  write('svid.pem', svid.certificatePem)
+  write('key.pem', svid.keyPem)
+  write('bundle.pem', svid.bundlePem)
+  write('policy.yaml', setup.policy ?? ALLOW_ALL)
+  const app = typeof setup.app === 'number' ? `127.0.0.1:${setup.app}` : (setup.app ?? '127.0.0.1:1')
+  write(
+    'sidecar.yaml',
+    `apiVersion: postern.dev/v1
+kind: Sidecar
+metadata: { name: service, namespace: test }
+spec:
+  identity:
+    files: { certificate: svid.pem, key: key.pem, bundle: bundle.pem }
+  inbound:
+    - listen: 127.0.0.1:0
+      app: ${app}
+${setup.inbound ?? ''}${setup.outbound === undefined ? '' : `  outbound:\n${setup.outbound}`}  policies: [policy.yaml]
+  health: off
+  admin: off
+${setup.spec ?? ''}`,
+  )
+  const log = createLog({ name: 'test', clock: systemClock, random: Math.random, level: 'silent' })
+  const source = await createSnapshotSource({
+    file: join(dir, 'sidecar.yaml'),
+    clock,
+    log,
+    openIdentity: (config) => openSvidSource(config, { clock, log }),
+    interval: 50,
+  })
+  const lines: JsonRecord[] = []
+  const waiting: { match: (record: JsonRecord) => boolean; resolve: (record: JsonRecord) => void }[] = []
+  function take(text: string): void {
+    for (const line of text.split('\n')) {
+      if (line === '') continue
+      const record = JSON.parse(line) as JsonRecord
+      lines.push(record)
+      for (const waiter of waiting) if (waiter.match(record)) waiter.resolve(record)
+    }
+  }
+  const decisions = createDecisionLog({
+    target: {
+      write(chunk, offset, done) {
+        take(Buffer.from(chunk.subarray(offset)).toString())
+        setImmediate(done, null, chunk.length - offset)
+      },
+      writeSync(chunk, offset) {
+        take(Buffer.from(chunk.subarray(offset)).toString())
+        return chunk.length - offset
+      },
+    },
+    clock,
+    random: Math.random,
+    log,
+  })
+  const metrics = createMetrics()
+  const ring = createRing()
+  const sidecar = await startSidecar({
+    source,
+    decisions,
+    ring,
+    metrics,
+    log,
+    clock,
+    random: Math.random,
+    randomHex: createRandomHex(randomFillSync),
+  })
+
+  async function applied(change: () => void): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const unsubscribe = source.subscribe(() => resolve())
+    change()
+    await promise
+    unsubscribe()
+  }
+
+  return {
+    dir,
+    mesh,
+    sidecar,
+    source,
+    metrics,
+    ring,
+    port: sidecar.inbound[0]?.port ?? 0,
+    outboundPort: sidecar.outbound[0]?.port ?? 0,
+    async records() {
+      await decisions.flush()
+      return lines
+    },
+    async record(match) {
+      const found = lines.find(match)
+      if (found !== undefined) return found
+      const { promise, resolve } = Promise.withResolvers<JsonRecord>()
+      waiting.push({ match, resolve })
+      return promise
+    },
+    write,
+    setPolicy: (text) => applied(() => write('policy.yaml', text)),
+    async [Symbol.asyncDispose]() {
+      sidecar.close()
+      source.close()
+      metrics.close()
+      await decisions.close()
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
