@@ -22,7 +22,13 @@ function entries(): Record<string, string> {
   return { postern: join(ROOT, 'src/cli/main.ts'), ...Object.fromEntries(workers) }
 }
 
-async function bundle(): Promise<{ files: readonly OutputFile[]; metafile: Metafile }> {
+export interface Bundle {
+  readonly files: readonly OutputFile[]
+  readonly metafile: Metafile
+}
+
+/** Everything in memory: what would be written, and what went into it. */
+export async function bundle(): Promise<Bundle> {
   const result = await build({
     entryPoints: entries(),
     outdir: DIST,
@@ -69,18 +75,19 @@ function notices(metafile: Metafile): string {
   return `Postern contains the following software.\n\n${parts.join(`\n${'-'.repeat(80)}\n\n`)}`
 }
 
-function write(files: readonly OutputFile[], metafile: Metafile): void {
-  mkdirSync(DIST, { recursive: true })
+/** Writes the bundle, and removes what else is in the folder. */
+export function writeBundle({ files, metafile }: Bundle, folder: string): void {
+  mkdirSync(folder, { recursive: true })
   const written = new Set(['THIRD-PARTY-NOTICES.txt'])
   for (const file of files) {
     const name = basename(file.path)
-    writeFileSync(file.path, name === PROGRAM ? withRuntimeFlags(file.text) : file.contents)
+    writeFileSync(join(folder, name), name === PROGRAM ? withRuntimeFlags(file.text) : file.contents)
     written.add(name)
   }
-  writeFileSync(join(DIST, 'THIRD-PARTY-NOTICES.txt'), notices(metafile))
-  chmodSync(join(DIST, PROGRAM), 0o755)
+  writeFileSync(join(folder, 'THIRD-PARTY-NOTICES.txt'), notices(metafile))
+  chmodSync(join(folder, PROGRAM), 0o755)
   // Last, so that a program running from here does not lose a chunk before its successor is there.
-  for (const name of readdirSync(DIST)) if (!written.has(name)) rmSync(join(DIST, name), { recursive: true })
+  for (const name of readdirSync(folder)) if (!written.has(name)) rmSync(join(folder, name), { recursive: true })
 }
 
 /** What the build made, for whoever reads the log. */
@@ -94,9 +101,9 @@ function summary(files: readonly OutputFile[], milliseconds: number): string {
 
 if (import.meta.main) {
   const begun = performance.now()
-  const { files, metafile } = await bundle()
-  write(files, metafile)
-  console.log(summary(files, performance.now() - begun))
+  const made = await bundle()
+  writeBundle(made, DIST)
+  console.log(summary(made.files, performance.now() - begun))
 }
 
 function packageVersion(): unknown {
