@@ -6,6 +6,7 @@ import { nearest } from '#base/suggest'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  sidecar: async () => (await import('./sidecar.ts')).sidecarCommand,
   certs: async () => (await import('./certs.ts')).certs,
 }
 

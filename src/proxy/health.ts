@@ -5,7 +5,7 @@ import type { SmallRequest, SmallResponse } from '#telemetry/http-server'
 import type { Log } from '#telemetry/log'
 import type { Metrics } from '#telemetry/metrics'
 
-/** What must hold for the sidecar to be ready. `detail` is one sentence for `/readyz?verbose`: no secrets. */
+/** What must hold for the sidecar to be ready. `detail` is one sentence for `/readyz?verbose`, empty where there is nothing to say: no secrets. */
 export interface ReadinessCheck {
   readonly name: string
   run(): { readonly ok: boolean; readonly detail: string }
@@ -23,14 +23,16 @@ export interface HealthOptions {
 export function createHealthServer({ checks, draining, metrics, log }: HealthOptions): Server {
   function ready({ query }: SmallRequest): SmallResponse {
     const outcomes = [
-      { name: 'draining', ok: !draining(), detail: 'the sidecar is draining' },
+      { name: 'draining', ok: !draining(), detail: draining() ? 'the sidecar is draining' : '' },
       ...checks.map((check) => ({ name: check.name, ...check.run() })),
     ]
     const isReady = outcomes.every(({ ok }) => ok)
     const verdict = isReady ? 'ready' : 'not ready'
     const status = isReady ? 200 : 503
     if (!query.has('verbose')) return { status, text: `${verdict}\n` }
-    const lines = outcomes.map(({ name, ok, detail }) => (ok ? `[+] ${name} ok` : `[-] ${name} failed: ${oneLine(detail)}`))
+    const lines = outcomes.map(({ name, ok, detail }) =>
+      ok ? `[+] ${name} ok${detail === '' ? '' : `: ${oneLine(detail)}`}` : `[-] ${name} failed: ${oneLine(detail)}`,
+    )
     return { status, text: `${[...lines, verdict].join('\n')}\n` }
   }
 
