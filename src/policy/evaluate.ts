@@ -138,7 +138,8 @@ function textsHold(matcher: StringMatcher, values: readonly string[]): boolean {
   return found && values.every((value) => negative.every((test) => textHolds(test, value)))
 }
 
-function textHolds(test: StringTest, value: string): boolean {
+/** One test of one value. */
+export function textHolds(test: StringTest, value: string): boolean {
   switch (test.test) {
     case 'is':
       return value === test.text

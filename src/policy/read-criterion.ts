@@ -14,8 +14,8 @@ type Reader = (value: LocatedValue, complaints: Complaints, name: string) => Bod
 const FLAGS: readonly Flag[] = ['accept', 'reject', 'authenticated_user', 'cors_preflight', 'invalid_client_certificate', 'token_is_peer']
 
 const STRINGS: Readonly<Record<StringFact, TextKind>> = {
-  spiffe_id: 'text',
-  trust_domain: 'text',
+  spiffe_id: 'id',
+  trust_domain: 'domain',
   namespace: 'text',
   service_account: 'text',
   'token/issuer': 'text',

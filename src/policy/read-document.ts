@@ -4,6 +4,7 @@ import { asList, asMap, asString, complain, type Complaints, entriesOf, inWords,
 import type { PolicyDocument, PolicyMode, PolicyTarget, PolicyTest } from './document.ts'
 import { readPortNumber } from './read-criterion.ts'
 import { readRules, unknownShape } from './read-rules.ts'
+import { readRequest } from './request.ts'
 
 export interface ReadPolicyOptions {
   /** Name of a document that does not say its own; usually the file's name without extension. */
@@ -173,5 +174,7 @@ function readTest(item: LocatedValue, complaints: Complaints): PolicyTest | unde
     return complain(complaints, 'ERR_POLICY_VALUE', at, 'A test needs `expect: allow` or `expect: deny`.')
   }
   if (plain === undefined) return undefined
-  return { name, request: plainValue(plain) as Record<string, unknown>, expect, because, line: map.at.line, column: map.at.column }
+  const described = plainValue(plain) as Record<string, unknown>
+  for (const fault of readRequest(described, 0).faults) complain(complaints, 'ERR_POLICY_VALUE', plain.at, fault)
+  return { name, request: described, expect, because, line: map.at.line, column: map.at.column }
 }

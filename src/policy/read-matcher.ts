@@ -3,12 +3,13 @@ import type { LocatedEntry, LocatedValue, Location } from '#base/located'
 import { REASONS } from '#base/reasons'
 import { normaliseHost } from '#http/authority'
 import { canonicalLiteral } from '#http/canonical-path'
+import { isTrustDomain, parseSpiffeId } from '#identity/spiffe-id'
 import { asList, asString, complain, type Complaints, entriesOf, inWords } from './complaints.ts'
 import type { ListMatcher, ListTest, StringMatcher, StringTest } from './document.ts'
 import { literalSample, patternFault } from './path-pattern.ts'
 
-/** What kind of text is compared: literals of paths and hosts are checked for the one form that requests have. */
-export type TextKind = 'text' | 'path' | 'host'
+/** What kind of text is compared: literals of ids, paths and hosts are checked for the one form that requests have. */
+export type TextKind = 'text' | 'id' | 'domain' | 'path' | 'host'
 
 /** More nesting of `not` than anyone can read. */
 const MAX_NOT_DEPTH = 8
@@ -74,8 +75,36 @@ function readLiteral(value: LocatedValue, what: string, test: Literal, kind: Tex
   if (text === '' && test !== 'is') {
     return complain(complaints, 'ERR_POLICY_EMPTY', value.at, `\`${test}\` of an empty string is true of every string.`)
   }
-  if (kind === 'path') return checkPath(text, value.at, test, complaints)
-  return kind === 'host' ? checkHost(text, value.at, test, complaints) : text
+  switch (kind) {
+    case 'path':
+      return checkPath(text, value.at, test, complaints)
+    case 'host':
+      return checkHost(text, value.at, test, complaints)
+    case 'id':
+      return test === 'is' ? checkId(text, value.at, complaints) : text
+    case 'domain':
+      return test === 'is' ? checkDomain(text, value.at, complaints) : text
+    default:
+      return text
+  }
+}
+
+function checkId(text: string, at: Location, complaints: Complaints): string | undefined {
+  const id = parseSpiffeId(text)
+  if (id.ok) return text
+  const lower = text.replace(/^[^/]+:\/\/[^/]*/, (start) => start.toLowerCase()).replace(/\/$/, '')
+  const suggestion = parseSpiffeId(lower).ok ? lower : undefined
+  return complain(complaints, 'ERR_POLICY_VALUE', at, `No peer can have the id \`${text}\`: ${id.detail}.`, suggestion)
+}
+
+function checkDomain(text: string, at: Location, complaints: Complaints): string | undefined {
+  if (isTrustDomain(text)) return text
+  const bare = text
+    .toLowerCase()
+    .replace(/^spiffe:\/\//, '')
+    .replace(/\/.*$/, '')
+  const message = `No trust domain has the name \`${text}\`: names are lower-case letters, digits, \`.\`, \`-\` and \`_\`.`
+  return complain(complaints, 'ERR_POLICY_VALUE', at, message, isTrustDomain(bare) ? bare : undefined)
 }
 
 /** A path that no request can have would make a deny rule a dead letter, silently. */

@@ -1,6 +1,6 @@
 /** Reads rules: actions, operators and the lists of criteria under them. */
 import type { LocatedEntry, LocatedMap, LocatedValue } from '#base/located'
-import { asList, asMap, asString, complain, type Complaints, entriesOf, unknownWord } from './complaints.ts'
+import { asList, asMap, asString, complain, type Complaints, entriesOf, unknownWord, warn } from './complaints.ts'
 import type { Action, Criterion, Operator, PolicyRule, StringTest } from './document.ts'
 import { readCriterion } from './read-criterion.ts'
 import { isAboutToken } from './subjects.ts'
@@ -12,9 +12,15 @@ const OPERATORS: readonly Operator[] = ['and', 'or', 'not', 'nor']
 export function readRules(value: LocatedValue, what: string, complaints: Complaints): PolicyRule[] {
   if (value.kind === 'map') return readRule(value, 1, complaints)
   const list = asList(value, what, complaints)
+  const names = new Set<string>()
   return (list?.items ?? []).flatMap((item, index) => {
     const map = asMap(item, 'A rule', complaints)
-    return map === undefined ? [] : readRule(map, index + 1, complaints)
+    if (map === undefined) return []
+    const rules = readRule(map, index + 1, complaints)
+    const name = rules[0]?.name ?? ''
+    if (names.has(name)) warn(complaints, 'ERR_POLICY_NAME_TWICE', map.at, `Another rule of this policy is named \`${name}\` too.`)
+    names.add(name)
+    return rules
   })
 }
 
