@@ -7,6 +7,8 @@ import type { Command, CommandIo, ExitStatus } from './command.ts'
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   sidecar: async () => (await import('./sidecar.ts')).sidecarCommand,
+  policy: async () => (await import('./policy.ts')).policyCommand,
+  explain: async () => (await import('./explain.ts')).explainCommand,
   certs: async () => (await import('./certs.ts')).certs,
 }
 

@@ -101,7 +101,7 @@ export function nearMiss(criterion: Criterion, actual: string | undefined): stri
   for (const text of texts) {
     if (text.toLowerCase() === actual.toLowerCase()) return `differs from \`${text}\` only in case`
     if (text === `${actual}/` || actual === `${text}/`) return `differs from \`${text}\` only by the slash at its end`
-    if (text.length > 4 && editDistance(text, actual, 2) <= 2) return `is nearly \`${text}\``
+    if (text.length >= 4 && editDistance(text, actual, 2) <= 2) return `is nearly \`${text}\``
   }
   return undefined
 }

@@ -99,3 +99,22 @@ function clip(text: string): string {
   const shown = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text
   return shown.replaceAll(/[\p{C}\u2028\u2029]/gu, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`)
 }
+
+/** An explanation as JSON has it: times as RFC 3339 or null, `decision` as a word, at most `limit` of the rules considered. */
+export function explanationRecord(
+  { decision, deciding, considered, inapplicable }: Explanation,
+  limit = Infinity,
+): Record<string, unknown> {
+  const { allow, reason, policy, rule, validUntil, shadow } = decision
+  return {
+    decision: allow ? 'allow' : 'deny',
+    reason: reason ?? null,
+    policy,
+    rule,
+    validUntil: Number.isFinite(validUntil) ? new Date(validUntil).toISOString() : null,
+    shadow: shadow ?? null,
+    deciding: deciding ?? null,
+    considered: considered.slice(0, limit),
+    inapplicable,
+  }
+}
