@@ -1,6 +1,9 @@
-/** One event as one line of JSON, built from parts prepared per connection and per token. `docs/operations.md` lists every field. */
+/**
+ * One event as one line of JSON in ASCII, built from parts prepared per connection, token and rule.
+ * `docs/operations.md` lists every field.
+ */
 import type { TokenPrincipal } from '#identity/peer'
-import type { ShadowVerdict } from '#policy/decision'
+import type { Decision, ShadowVerdict } from '#policy/decision'
 import type { ConnectionOrigin, ExchangeEvent, HandshakeEvent } from './event.ts'
 import { jsonHeadText, jsonText } from './json-text.ts'
 import { createTimeText, isoTime } from './time-text.ts'
@@ -12,6 +15,7 @@ export interface RecordText {
 }
 
 export interface RecordTextOptions {
+  /** `''` if it is not known any more. */
   readonly digestOf: (generation: number) => string
 }
 
@@ -21,20 +25,24 @@ const LONGEST_PRINCIPAL = 2048
 const LONGEST_TOKEN_TEXT = 512
 /** Names from our own documents. */
 const LONGEST_NAME = 256
+/** Rules whose part is remembered. */
+const REMEMBERED_RULES = 10_000
+
+interface OriginParts {
+  /** From behind the request id to before the method. */
+  readonly from: string
+  readonly tls: string
+}
 
 export function createRecordText({ digestOf }: RecordTextOptions): RecordText {
   const timeText = createTimeText()
-  const origins = new WeakMap<ConnectionOrigin, { readonly from: string; readonly tls: string }>()
+  const origins = new WeakMap<ConnectionOrigin, OriginParts>()
   const tokens = new WeakMap<TokenPrincipal, string>()
-  let generation = Number.NaN
-  let generationPart = ''
+  const ruleParts = createRuleParts(digestOf)
 
-  function originParts(origin: ConnectionOrigin): { readonly from: string; readonly tls: string } {
+  function originParts(origin: ConnectionOrigin): OriginParts {
     let parts = origins.get(origin)
-    if (parts === undefined) {
-      parts = { from: fromPart(origin), tls: tlsPart(origin) }
-      origins.set(origin, parts)
-    }
+    if (parts === undefined) origins.set(origin, (parts = { from: flat(fromPart(origin)), tls: flat(tlsPart(origin)) }))
     return parts
   }
 
@@ -42,59 +50,85 @@ export function createRecordText({ digestOf }: RecordTextOptions): RecordText {
     let part = tokens.get(token)
     if (part === undefined) {
       const issuer = jsonText(short(token.issuer, LONGEST_TOKEN_TEXT))
-      part = `,"token":{"issuer":"${issuer}","subject":"${jsonText(short(token.subject, LONGEST_TOKEN_TEXT))}"}`
+      part = flat(`,"token":{"issuer":"${issuer}","subject":"${jsonText(short(token.subject, LONGEST_TOKEN_TEXT))}"}`)
       tokens.set(token, part)
     }
     return part
   }
 
-  function generationOf(value: number): string {
-    if (value !== generation) {
-      const digest = digestOf(value)
-      generation = value
-      generationPart = `,"policy_generation":${value}${digest === '' ? '' : `,"policy_digest":"${jsonText(digest)}"`}`
-    }
-    return generationPart
-  }
-
   return {
     exchange(event) {
-      const { decision, reason, token } = event
+      const { decision, reason, token, detail, traceId } = event
       const { from, tls } = originParts(event.origin)
-      const allow = decision !== undefined && decision.allow
+      const isPlainAllow = reason === undefined && decision !== undefined && decision.allow
       let line =
-        `{"time":"${timeText(event.time)}","level":"${reason === undefined && allow ? 'info' : 'warn'}","msg":"decision"` +
-        `,"request_id":"${jsonText(short(event.requestId, LONGEST.request_id))}"${from}`
-      if (token !== undefined) line += tokenPart(token)
-      line +=
-        `,"method":"${jsonHeadText(short(event.method, LONGEST.method))}","host":"${jsonHeadText(short(event.host, LONGEST.host))}"` +
-        `,"path":"${jsonHeadText(short(event.path, LONGEST.path))}","decision":"${allow ? 'allow' : 'deny'}"`
-      if (decision !== undefined) {
-        line += `,"policy":"${jsonText(short(decision.policy, LONGEST_NAME))}","rule":"${jsonText(short(decision.rule, LONGEST_NAME))}"`
-      }
+        `{"time":"${timeText(event.time)}${isPlainAllow ? INFO : WARN}${jsonText(short(event.requestId, LONGEST.request_id))}"${from}` +
+        `${token === undefined ? '' : tokenPart(token)},"method":"${jsonHeadText(short(event.method, LONGEST.method))}` +
+        `","host":"${jsonHeadText(short(event.host, LONGEST.host))}","path":"${jsonHeadText(short(event.path, LONGEST.path))}"` +
+        (decision === undefined ? UNDECIDED : ruleParts(decision))
       if (reason !== undefined) line += `,"reason":"${reason}"`
-      if (event.detail !== '') line += `,"detail":"${jsonHeadText(short(event.detail, LONGEST.detail))}"`
-      if (decision?.shadow !== undefined) line += shadowPart(decision.shadow)
+      if (detail !== '') line += `,"detail":"${jsonHeadText(short(detail, LONGEST.detail))}"`
+      if (decision !== undefined && decision.shadow !== undefined) line += shadowPart(decision.shadow)
       line += `,"status":${event.status}`
       if (event.grpcStatus !== undefined) line += `,"grpc_status":${event.grpcStatus}`
-      line += `,"bytes_in":${event.bytesIn},"bytes_out":${event.bytesOut}`
-      line += `,"duration_us":${Math.round(event.durationUs)},"decide_us":${Math.round(event.decideUs)}${tls}`
-      if (decision !== undefined) line += generationOf(decision.generation)
-      if (event.traceId !== '') line += `,"trace_id":"${jsonText(short(event.traceId, LONGEST_NAME))}"`
+      line += `,"bytes_in":${event.bytesIn},"bytes_out":${event.bytesOut},"duration_us":${Math.round(event.durationUs)},"decide_us":${Math.round(event.decideUs)}${tls}`
+      if (traceId !== '') line += `,"trace_id":"${jsonText(short(traceId, LONGEST_NAME))}"`
       return `${line}${cutPart(event)}}\n`
     },
     handshake(event) {
-      const { presented } = event
+      const { presented, detail } = event
       const peer =
-        presented === undefined ? '' : peerPart(presented.id.slice(0, LONGEST_PRINCIPAL), presented.serial.slice(0, 64), presented.notAfter)
-      const cut = event.detail.length > LONGEST.detail ? ',"cut":["detail"]' : ''
+        presented === undefined
+          ? ''
+          : peerPart(short(presented.id, LONGEST_PRINCIPAL), short(presented.serial, LONGEST_NAME), presented.notAfter)
       return (
         `{"time":"${timeText(event.time)}","level":"warn","msg":"handshake","listener":"${jsonText(event.listener)}"` +
         `,"source_ip":"${jsonText(event.sourceIp)}"${peer},"decision":"deny","reason":"${event.reason}"` +
-        `,"detail":"${jsonHeadText(event.detail.slice(0, LONGEST.detail))}"${cut}}\n`
+        `,"detail":"${jsonHeadText(short(detail, LONGEST.detail))}"${detail.length > LONGEST.detail ? ',"cut":["detail"]' : ''}}\n`
       )
     },
   }
+}
+
+const INFO = '","level":"info","msg":"decision","request_id":"'
+const WARN = '","level":"warn","msg":"decision","request_id":"'
+const UNDECIDED = ',"decision":"deny"'
+
+/** The part about decision, rule and generation, remembered for the generation at hand. */
+function createRuleParts(digestOf: (generation: number) => string): (decision: Decision) => string {
+  let generation = Number.NaN
+  let suffix = ''
+  let count = 0
+  const allowing = new Map<string, Map<string, string>>()
+  const denying = new Map<string, Map<string, string>>()
+
+  function begin(next: number): void {
+    const digest = digestOf(next)
+    generation = next
+    suffix = `,"policy_generation":${next}${digest === '' ? '' : `,"policy_digest":"${jsonText(digest)}"`}`
+    count = 0
+    allowing.clear()
+    denying.clear()
+  }
+
+  return ({ allow, policy, rule, generation: current }) => {
+    if (current !== generation || count > REMEMBERED_RULES) begin(current)
+    const byPolicy = allow ? allowing : denying
+    let byRule = byPolicy.get(policy)
+    if (byRule === undefined) byPolicy.set(policy, (byRule = new Map()))
+    let part = byRule.get(rule)
+    if (part === undefined) {
+      part = flat(`,"decision":"${allow ? 'allow' : 'deny'}",${ruleText(policy, rule)}${suffix}`)
+      byRule.set(rule, part)
+      count++
+    }
+    return part
+  }
+}
+
+/** V8 joins strings lazily: a part that is kept as the tree of its own parts would be walked again for every line. */
+function flat(text: string): string {
+  return Buffer.from(text, 'latin1').toString('latin1')
 }
 
 function short(text: string, longest: number): string {
@@ -113,7 +147,10 @@ function cutPart({ requestId, method, host, path, detail }: ExchangeEvent): stri
 
 function fromPart({ listener, direction, protocol, peer, sourceIp }: ConnectionOrigin): string {
   const peerText = peer === undefined ? '' : peerPart(peer.id.uri, peer.certificate.serial, peer.certificate.notAfter)
-  return `,"listener":"${jsonText(listener.slice(0, LONGEST_NAME))}","direction":"${direction}","protocol":"${protocol}","source_ip":"${jsonText(sourceIp)}"${peerText}`
+  return (
+    `,"listener":"${jsonText(short(listener, LONGEST_NAME))}","direction":"${direction}","protocol":"${protocol}"` +
+    `,"source_ip":"${jsonText(sourceIp)}"${peerText}`
+  )
 }
 
 function peerPart(id: string, serial: string, notAfter: number): string {
@@ -124,8 +161,11 @@ function tlsPart({ tls }: ConnectionOrigin): string {
   return tls === undefined ? '' : `,"tls":{"version":"${jsonText(tls.version)}","group":"${jsonText(tls.group)}"}`
 }
 
+function ruleText(policy: string, rule: string): string {
+  return `"policy":"${jsonText(short(policy, LONGEST_NAME))}","rule":"${jsonText(short(rule, LONGEST_NAME))}"`
+}
+
 function shadowPart({ allow, reason, policy, rule }: ShadowVerdict): string {
   const why = reason === undefined ? '' : `,"reason":"${reason}"`
-  const where = `"policy":"${jsonText(policy.slice(0, LONGEST_NAME))}","rule":"${jsonText(rule.slice(0, LONGEST_NAME))}"`
-  return `,"shadow":{"decision":"${allow ? 'allow' : 'deny'}",${where}${why}}`
+  return `,"shadow":{"decision":"${allow ? 'allow' : 'deny'}",${ruleText(policy, rule)}${why}}`
 }

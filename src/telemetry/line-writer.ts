@@ -15,6 +15,8 @@ export type { LineLoss } from './line-queue.ts'
 
 export interface LineWriterOptions {
   readonly sink: ByteSink
+  /** `latin1` where every line is ASCII: quicker. Default `utf8`. */
+  readonly encoding?: 'utf8' | 'latin1'
   /** Characters that may wait before lines are lost. */
   readonly capacity: number
   /** How long lines are gathered before a batch is written, ms; 64 KiB go at once. */
@@ -67,7 +69,7 @@ const BUSY = { first: 2, max: 20 }
 const BROKEN = { first: 50, max: 1000 }
 
 export function createLineWriter(options: LineWriterOptions): LineWriter {
-  const { sink, delay, random } = options
+  const { sink, delay, random, encoding = 'utf8' } = options
   const queue = createLineQueue(options.capacity)
   let batch: Batch | undefined
   let timer: NodeJS.Timeout | undefined
@@ -87,7 +89,7 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
     const notices = loss.ordinary + loss.kept > 0 ? 1 : 0
     if (text === '' && notices === 0) return undefined
     lost = { ordinary: lost.ordinary + loss.ordinary, kept: lost.kept + loss.kept }
-    const bytes = Buffer.from(notices === 0 ? text : options.lossNotice(loss) + text)
+    const bytes = Buffer.from(notices === 0 ? text : options.lossNotice(loss) + text, encoding)
     return { bytes, notices, lines: before - queue.length, offset: 0 }
   }
 
