@@ -52,11 +52,11 @@ const cases: Record<string, () => unknown> = {
   'readResponseHead, 7 headers': () => readResponseHead(response, 0, response.length, LIMITS, 'GET'),
   'canonicalPath, canonical': () => canonicalPath('/catalog/items/4711/reviews', rules),
   'canonicalPath, with escapes': () => canonicalPath('/catalog/items/caf%C3%a9/%7Euser', rules),
-  'isValidAuthority': () => isValidAuthority('catalog.shop.svc.cluster.local:8080'),
+  isValidAuthority: () => isValidAuthority('catalog.shop.svc.cluster.local:8080'),
   'normaliseHost, as it is': () => normaliseHost('catalog.shop.svc.cluster.local'),
-  'createRequestId': () => createRequestId(now, random),
+  createRequestId: () => createRequestId(now, random),
   'beginTraceparent, writeTraceparent': () => writeTraceparent(beginTraceparent(random)),
-  'readTraceparent': () => readTraceparent('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'),
+  readTraceparent: () => readTraceparent('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'),
 }
 const ROUNDS = 5_000
 console.log(`request head ${request.length} bytes, response head ${response.length} bytes`)

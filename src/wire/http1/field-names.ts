@@ -124,6 +124,9 @@ const COMMON = [
   'x-xss-protection',
 ]
 
+/** All of them, those that may come only once first. */
+export const KNOWN_NAMES: readonly string[] = [...SINGLE, ...COMMON]
+
 /** A power of two, many times the number of names, so that a probe seldom meets another name. */
 const SLOTS = 1024
 
@@ -133,7 +136,7 @@ interface Slot {
 }
 
 const slots: (Slot | undefined)[] = Array.from({ length: SLOTS }, () => undefined)
-for (const [index, name] of [...SINGLE, ...COMMON].entries()) {
+for (const [index, name] of KNOWN_NAMES.entries()) {
   const lower = Buffer.from(name, 'latin1')
   let slot = slotOf(lower, 0, lower.length)
   while (slots[slot] !== undefined) slot = (slot + 1) & (SLOTS - 1)

@@ -16,6 +16,9 @@ const SP = 0x20
 const SLASH = 0x2f
 const QUERY = 0x3f
 
+/** The longest that is registered, UPDATEREDIRECTREF, has 17. */
+const LONGEST_METHOD = 64
+
 /** Class of a byte in a request target: 0 not allowed, 1 visible ASCII, 2 `?`. `#` is among the first: a fragment is never sent. */
 const TARGET = Uint8Array.from({ length: 256 }, (_, code) => (code === QUERY ? 2 : code > SP && code < 0x7f && code !== 0x23 ? 1 : 0))
 
@@ -32,7 +35,7 @@ export function readRequestHead(bytes: Buffer, start: number, end: number, limit
 
   let position = base
   while (TOKEN[bytes[position] as number] === 1) position++
-  if (position === base || bytes[position] !== SP) return lineFault(bytes, position, 'method')
+  if (position === base || position - base > LONGEST_METHOD || bytes[position] !== SP) return lineFault(bytes, position, 'method')
   const method = readMethod(text, position - base)
 
   const targetStart = ++position
