@@ -111,7 +111,8 @@ ${table(
   offers to resume a session, and the load generator counts that none was and that every handshake presented a certificate.
 - One worker each, pinned to one core; load and upstream on the other. CPU is the kernel's account of the proxy's own processes, user and
   system; requests are counted by the upstream in the same window, which leaves out the beginning and the end of the load.
-- Contenders take turns, round after round, after one round to warm up; figures are medians over the rounds, ratios are of medians.
+- Contenders take turns, round after round, after one round to warm up; figures are medians over that half of each contender's turns in
+  which other processes of the machine did least; ratios are of medians.
 - Postern is the bundle with its production flags, policy enforced, a record of every decision written to a pipe, metrics on. nginx and HAProxy
   decide nothing and log nothing; Envoy decides by RBAC on the URI SAN and sets x-forwarded-client-cert, without an access log. What
   logging costs the peers is thus in our disfavour.

@@ -59,7 +59,8 @@ async function compareCpu(bench: Bench, contenders: readonly Contender[], connec
   await using stack = new AsyncDisposableStack()
   const running: Running[] = []
   for (const contender of contenders) running.push(stack.use(await contender.start(setup(bench))))
-  return measureCpu(running, {
+  // Awaited here: on return the contenders are ended.
+  return await measureCpu(running, {
     load: createLoad(bench.certificates, bench.shim),
     upstream: bench.upstream,
     rounds: bench.quick ? 3 : 9,

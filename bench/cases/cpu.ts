@@ -1,6 +1,9 @@
 /** CPU per request or per handshake: contenders take turns, round after round, so that what disturbs the machine disturbs them all. */
+import process from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Running } from '../contenders/contender.ts'
+import { type MachineTime, machineTime } from '../environment/machine.ts'
+import { cpuSeconds, tree } from '../environment/processes.ts'
 import type { Upstream } from '../environment/upstream.ts'
 import type { Load } from '../load/wrk.ts'
 import { median } from '../median.ts'
@@ -17,7 +20,7 @@ export interface CpuOptions {
 
 export interface CpuResult {
   readonly name: string
-  /** Of the proxy's processes, µs a request: median over the rounds. */
+  /** Of the proxy's processes, µs a request: median over the turns that count. */
   readonly micros: number
   readonly lowest: number
   readonly highest: number
@@ -25,44 +28,78 @@ export interface CpuResult {
   readonly rate: number
 }
 
+export interface Turn {
+  readonly micros: number
+  readonly rate: number
+  /** What processes that are not the benchmark's took of the processors meanwhile, 0 to 1. */
+  readonly foreign: number
+}
+
 /** The load's beginning and end, with its handshakes, are outside of what is counted. */
 const HEAD_SECONDS = 0.4
 const TAIL_SECONDS = 0.2
 
-async function turn(
-  contender: Running,
-  { load, upstream, seconds, connections, closeEach }: CpuOptions,
-): Promise<{ micros: number; rate: number }> {
+interface Reading {
+  readonly cpu: number
+  readonly requests: number
+  readonly at: number
+  readonly machine: MachineTime
+  readonly bench: number
+}
+
+async function read(contender: Running, upstream: Upstream): Promise<Reading> {
+  return {
+    cpu: contender.cpuSeconds(),
+    requests: await upstream.requests(),
+    at: performance.now(),
+    machine: machineTime(),
+    bench: cpuSeconds(tree(process.pid)),
+  }
+}
+
+async function turn(contender: Running, { load, upstream, seconds, connections, closeEach }: CpuOptions): Promise<Turn> {
   const loading = load({ port: contender.port, seconds, connections, closeEach })
   const counted = (async () => {
     await delay(HEAD_SECONDS * 1000)
-    const from = { cpu: contender.cpuSeconds(), requests: await upstream.requests(), at: performance.now() }
+    const from = await read(contender, upstream)
     await delay((seconds - HEAD_SECONDS - TAIL_SECONDS) * 1000)
-    const to = { cpu: contender.cpuSeconds(), requests: await upstream.requests(), at: performance.now() }
+    const to = await read(contender, upstream)
     const requests = to.requests - from.requests
-    return { micros: ((to.cpu - from.cpu) / requests) * 1e6, rate: requests / ((to.at - from.at) / 1000) }
+    const foreign = to.machine.busy - from.machine.busy - (to.bench - from.bench)
+    return {
+      micros: ((to.cpu - from.cpu) / requests) * 1e6,
+      rate: requests / ((to.at - from.at) / 1000),
+      foreign: Math.max(0, foreign / (to.machine.all - from.machine.all)),
+    }
   })()
   const [{ failures }, result] = await Promise.all([loading, counted])
   if (failures > 0) throw new Error(`${contender.name}: ${failures} requests failed; nothing comparable was measured.`)
   return result
 }
 
+/** The half of the turns in which others did least: what they do to caches and to the core shared by two threads is not the contender's. */
+export function quieterHalf(turns: readonly Turn[]): Turn[] {
+  return turns.toSorted((a, b) => a.foreign - b.foreign).slice(0, Math.ceil(turns.length / 2))
+}
+
 /** The first round warms up and is not counted. */
 export async function measureCpu(contenders: readonly Running[], options: CpuOptions): Promise<CpuResult[]> {
-  const turns = contenders.map((contender) => ({ contender, micros: [] as number[], rates: [] as number[] }))
+  const all = contenders.map((contender) => ({ contender, turns: [] as Turn[] }))
   for (let round = 0; round <= options.rounds; round++) {
-    for (const { contender, micros, rates } of turns) {
+    for (const { contender, turns } of all) {
       const result = await turn(contender, options)
-      if (round === 0) continue
-      micros.push(result.micros)
-      rates.push(result.rate)
+      if (round > 0) turns.push(result)
     }
   }
-  return turns.map(({ contender, micros, rates }) => ({
-    name: contender.name,
-    micros: median(micros),
-    lowest: Math.min(...micros),
-    highest: Math.max(...micros),
-    rate: median(rates),
-  }))
+  return all.map(({ contender, turns }) => {
+    const counted = quieterHalf(turns)
+    const micros = counted.map((turn) => turn.micros)
+    return {
+      name: contender.name,
+      micros: median(micros),
+      lowest: Math.min(...micros),
+      highest: Math.max(...micros),
+      rate: median(counted.map(({ rate }) => rate)),
+    }
+  })
 }

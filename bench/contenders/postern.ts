@@ -57,11 +57,15 @@ spec:
       )
       const flags = [...productionFlags(program), ...(preload === undefined ? [] : ['--import', preload])]
       const records = openRecords(folder)
-      const stdio: StdioOptions = ['ignore', records.fd, 'inherit', ...(preload === undefined ? [] : (['ipc'] as const))]
+      const log = openSync(join(folder, 'log'), 'w')
+      const stdio: StdioOptions = ['ignore', records.fd, log, ...(preload === undefined ? [] : (['ipc'] as const))]
       const begun = performance.now()
       const child = start(process.execPath, [...flags, program, 'sidecar', '--config', document], { core: CORES.proxy, stdio })
       records.handOver(child)
-      await waitUntil(() => isReady(healthPort), child, name)
+      closeSync(log)
+      await waitUntil(() => isReady(healthPort), child, name).catch((error: unknown) => {
+        throw new Error(`${name} did not start:\n${readFileSync(join(folder, 'log'), 'utf8')}`, { cause: error })
+      })
       return { ...running(name, port, child, begun), healthPort, policies }
     },
   }

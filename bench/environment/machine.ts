@@ -5,6 +5,7 @@ import process from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { readFileSync } from 'node:fs'
 import { CORES } from './cores.ts'
+import { TICKS_PER_SECOND } from './processes.ts'
 
 export function machine(): string {
   const all = cpus()
@@ -12,18 +13,24 @@ export function machine(): string {
   return `${all.length} cores (${all[0]?.model.trim() ?? 'unknown'}), ${(totalmem() / 1e9).toFixed(0)} GB, Linux ${kernel}`
 }
 
-function processorTimes(): { readonly busy: number; readonly all: number } {
+/** Seconds of all cores together, since the machine started. */
+export interface MachineTime {
+  readonly busy: number
+  readonly all: number
+}
+
+export function machineTime(): MachineTime {
   const [, ...fields] = (readFileSync('/proc/stat', 'latin1').split('\n', 1)[0] ?? '').split(/\s+/)
-  const times = fields.slice(0, 8).map(Number)
+  const times = fields.slice(0, 8).map((ticks) => Number(ticks) / TICKS_PER_SECOND)
   const all = times.reduce((sum, time) => sum + time, 0)
   return { busy: all - (times[3] ?? 0) - (times[4] ?? 0), all }
 }
 
 /** Share of the processors that is in use while the benchmark itself does nothing, 0 to 1. */
 export async function busyShare(): Promise<number> {
-  const from = processorTimes()
+  const from = machineTime()
   await delay(1000)
-  const to = processorTimes()
+  const to = machineTime()
   return (to.busy - from.busy) / (to.all - from.all)
 }
 

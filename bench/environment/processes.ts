@@ -69,7 +69,7 @@ export function tree(root: number): number[] {
   return pids
 }
 
-const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
+export const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
 
 /** User and system time of all threads of these processes, in seconds. */
 export function cpuSeconds(pids: readonly number[]): number {

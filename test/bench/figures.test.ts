@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { quieterHalf } from '../../bench/cases/cpu.ts'
 import { parseMicro } from '../../bench/cases/micro.ts'
 import { parseWrk } from '../../bench/load/wrk.ts'
 import { median } from '../../bench/median.ts'
@@ -45,6 +46,14 @@ test('the median is the middle, or the mean of the two in the middle', () => {
   assert.equal(median([9, 1, 5]), 5)
   assert.equal(median([4, 1, 3, 100]), 3.5)
   assert.throws(() => median([]), TypeError)
+})
+
+test('turns in which others used the machine most are left out', () => {
+  const turns = [0.4, 0.1, 0, 0.3, 0.2].map((foreign, index) => ({ foreign, micros: index, rate: 1 }))
+  assert.deepEqual(
+    quieterHalf(turns).map(({ micros }) => micros),
+    [2, 1, 4],
+  )
 })
 
 const PEERS = new Map([
