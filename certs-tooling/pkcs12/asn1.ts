@@ -33,7 +33,7 @@ export function malformed(what: string, cause?: unknown): PosternError {
 /** BER is taken: some programs write PKCS#12 with indefinite lengths. @throws ERR_PKCS12_MALFORMED */
 export function parse(der: Uint8Array): Node {
   try {
-    return asn1.fromDer(forge.util.createBuffer(Buffer.from(der).toString('binary')), false)
+    return asn1.fromDer(forge.util.createBuffer(Buffer.from(der).toString('binary')), true)
   } catch (cause) {
     throw malformed('its ASN.1 cannot be parsed', cause)
   }

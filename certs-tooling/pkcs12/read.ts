@@ -71,8 +71,9 @@ function bagsOf(part: Node, opening: Opening): readonly Node[] {
     )
   }
   const [, info] = members(content, 'an encrypted part')
-  const [, algorithm, ciphertext] = members(info, 'an encrypted part')
-  return parseDecrypted(opening, () => safeBags(decrypt(algorithm, octetsOf(ciphertext, 'an encrypted part'), opening.password)))
+  const [, algorithm, encrypted] = members(info, 'an encrypted part')
+  const ciphertext = octetsOf(encrypted, 'an encrypted part')
+  return parseDecrypted(opening, () => safeBags(decrypt(algorithm, ciphertext, opening.password)))
 }
 
 function safeBags(der: Buffer): readonly Node[] {
@@ -102,8 +103,9 @@ function collect(bags: readonly Node[], opening: Opening, depth: number): Pkcs12
         keys.push(privateKey(serialize(value)))
         break
       case OID.shroudedKeyBag: {
-        const [algorithm, ciphertext] = members(value, 'an encrypted key')
-        keys.push(parseDecrypted(opening, () => privateKey(decrypt(algorithm, octetsOf(ciphertext, 'an encrypted key'), opening.password))))
+        const [algorithm, encrypted] = members(value, 'an encrypted key')
+        const ciphertext = octetsOf(encrypted, 'an encrypted key')
+        keys.push(parseDecrypted(opening, () => privateKey(decrypt(algorithm, ciphertext, opening.password))))
         break
       }
       case OID.certBag: {
