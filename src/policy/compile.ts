@@ -1,16 +1,17 @@
-/** Turns documents into what `decide` reads: an index from principal to path, and each rule as conjunctions of conditions. */
+/** Turns documents into what `decide` reads: an index from principal to method to path, and each rule as conjunctions. */
 import type { ReasonCode } from '#base/reasons'
 import { createMemo, type Memo } from './compile-criterion.ts'
 import type { Decision } from './decision.ts'
 import { appliesTo, type PolicyDocument, type PolicyRule, type PolicyScope } from './document.ts'
-import { conjunctionsOf, createEntry, type Entry, hasHttp, type Literal, type NamedRule } from './entry.ts'
-import { createRuleIndex, insertEntry, namesOf, type RuleIndex } from './rule-index.ts'
+import { ANY_METHOD, conjunctionsOf, createEntry, type Entry, hasHttp, type NamedRule } from './entry.ts'
+import { type IndexPlan, planIndex } from './index-plan.ts'
+import { createPathHashes, type PathHashes } from './path-hash.ts'
+import { createRuleIndex, insertEntry, type RuleIndex } from './rule-index.ts'
 import type { Zone } from './zone.ts'
 
 /** The rules of one mode. */
 export interface CompiledRules {
-  readonly allow: RuleIndex
-  readonly deny: RuleIndex
+  readonly index: RuleIndex
   /** The first deny rule with HTTP criteria: it refuses every opaque connection. */
   httpDeny: NamedRule | undefined
 }
@@ -31,6 +32,9 @@ export interface CompiledPolicy {
   readonly none: Decision
   /** What is decided where no rule matches. */
   readonly noAllow: Decision
+  /** Length of the longest path literal that is found by its hash; 0 if none is. */
+  readonly longest: number
+  readonly hashes: PathHashes
   readonly memo: Memo
   /** Room for the lists of entries that one search yields. */
   readonly found: (readonly Entry[])[]
@@ -40,13 +44,12 @@ export interface CompiledPolicy {
 export interface PolicyCompiler {
   /** Cheap: only takes note. Documents keep the order in which they are added. */
   add(document: PolicyDocument): void
-  /** Compiles about `steps` more rules (default 200, well under 5 ms). True while more remain. */
+  /** Compiles about `steps` more rules (default 100, about a millisecond). True while more remain. */
   advance(steps?: number): boolean
   /** Compiles whatever remains and closes the compiler. */
   finish(generation: number): CompiledPolicy
 }
 
-export const ANY_METHOD = -1
 /** Bits of a number that bit operators keep apart. */
 const METHOD_BITS = 31
 
@@ -75,7 +78,7 @@ export function createPolicyCompiler(scope: PolicyScope): PolicyCompiler {
       if (document.mode === 'enforce') building.enforced = true
       else building.shadowed = true
     },
-    advance: (steps = 200) => advance(steps),
+    advance: (steps = 100) => advance(steps),
     finish(generation) {
       advance(Infinity)
       const { enforce, shadow, methods, rules, enforced, shadowed } = building
@@ -88,6 +91,8 @@ export function createPolicyCompiler(scope: PolicyScope): PolicyCompiler {
         methods,
         none: refusing('ERR_POLICY_NONE', generation),
         noAllow: refusing('ERR_POLICY_NO_ALLOW', generation),
+        longest: Math.max(enforce.index.longest, shadow.index.longest),
+        hashes: createPathHashes(),
         memo: createMemo(),
         found: [],
       }
@@ -110,7 +115,7 @@ interface Building {
 }
 
 function createRules(): CompiledRules {
-  return { allow: createRuleIndex(), deny: createRuleIndex(), httpDeny: undefined }
+  return { index: createRuleIndex(), httpDeny: undefined }
 }
 
 /** Reads `documents` to its end, which may move until `finish`. */
@@ -125,22 +130,27 @@ function* compileAll(documents: readonly PolicyDocument[], building: Building): 
 }
 
 function* compileRule(policy: string, rule: PolicyRule, rules: CompiledRules, building: Building): Generator<void> {
-  const deny = rule.action === 'deny'
   const http = hasHttp(rule)
-  const named: NamedRule = { ordinal: building.rules++, policy, rule: rule.name, http, decision: undefined }
-  if (deny && http) rules.httpDeny ??= named
+  const named: NamedRule = { ordinal: building.rules++, policy, rule: rule.name, decision: undefined }
+  if (rule.action === 'deny' && http) rules.httpDeny ??= named
   for (const literals of conjunctionsOf(rule)) {
-    const entry = createEntry(named, literals, methodBits(literals, building.methods), building.zones)
-    yield* insertEntry(deny ? rules.deny : rules.allow, entry, literals)
+    const plan = planIndex(literals)
+    const methods = methodBits(plan, building.methods)
+    const left = methods === ANY_METHOD && plan.methodLiteral !== undefined ? [...plan.left, plan.methodLiteral] : plan.left
+    const [only, second] = plan.paths
+    const { text, exact } = only === undefined || second !== undefined ? ANY_PATH : only
+    const entry = createEntry(named, { methods, path: text, exact, http }, left, building.zones)
+    yield* insertEntry(rules.index, entry, rule.action, plan)
   }
 }
 
-/** The bits of the only methods that literals leave open. */
-function methodBits(literals: readonly Literal[], known: Map<string, number>): number {
-  const names = namesOf(literals, 'http_method')
-  if (names === undefined) return ANY_METHOD
+const ANY_PATH = { text: '', exact: false }
+
+/** The bits of the only methods that a plan leaves open. */
+function methodBits({ methods }: IndexPlan, known: Map<string, number>): number {
+  if (methods === undefined) return ANY_METHOD
   let bits = 0
-  for (const name of names) {
+  for (const name of methods) {
     const bit = known.get(name) ?? (known.size < METHOD_BITS ? 1 << known.size : undefined)
     if (bit === undefined) return ANY_METHOD
     known.set(name, bit)

@@ -1,9 +1,10 @@
 /** The decision: pure, from a compiled policy, the facts of a request and the time. */
-import { ANY_METHOD, type CompiledPolicy, type CompiledRules } from './compile.ts'
+import type { CompiledPolicy, CompiledRules } from './compile.ts'
 import type { Decision, ShadowVerdict } from './decision.ts'
 import { changesAt, type Entry, holdsApartFromTime, holdsAt, type NamedRule } from './entry.ts'
 import type { RequestFacts } from './facts.ts'
-import { collectEntries, type RuleIndex } from './rule-index.ts'
+import { hashPath } from './path-hash.ts'
+import { type Bucket, bucketsOf, collectEntries } from './rule-index.ts'
 
 /**
  * Allowed when at least one allow rule matches and no deny rule does. The rule named is the first in document order.
@@ -12,20 +13,28 @@ import { collectEntries, type RuleIndex } from './rule-index.ts'
 export function decide(policy: CompiledPolicy, facts: RequestFacts, now: number): Decision {
   const { enforce, shadow } = policy
   const method = policy.methods.get(facts.method) ?? 0
-  const denying = firstDeny(enforce, policy, facts, method, now)
-  const allowing = denying === undefined || shadow !== undefined ? firstMatch(enforce.allow, policy, facts, method, now) : undefined
-  const timed = enforce.allow.timed || enforce.deny.timed
-  const base = timed
-    ? { ...verdict(policy, denying, allowing), validUntil: validUntil(policy, facts, method, now) }
-    : verdict(policy, denying, allowing)
+  if (policy.longest > 0) hashPath(policy.hashes, facts.path, policy.longest)
+  const buckets = bucketsOf(enforce.index, facts.peer?.id)
+  const denying = firstDeny(enforce, buckets, policy, facts, method, now)
+  const allowing = denying === undefined || shadow !== undefined ? firstMatch(buckets, 'allow', policy, facts, method, now) : undefined
+  const plain = verdict(policy, denying, allowing)
+  const base = enforce.index.timed ? { ...plain, validUntil: validUntil(policy, buckets, facts, method, now) } : plain
   if (shadow === undefined) return base
-  const shadowDenying = earlier(denying, firstDeny(shadow, policy, facts, method, now))
-  const shadowAllowing = earlier(allowing, firstMatch(shadow.allow, policy, facts, method, now))
+  const shadowBuckets = bucketsOf(shadow.index, facts.peer?.id)
+  const shadowDenying = earlier(denying, firstDeny(shadow, shadowBuckets, policy, facts, method, now))
+  const shadowAllowing = earlier(allowing, firstMatch(shadowBuckets, 'allow', policy, facts, method, now))
   return { ...base, shadow: shadowVerdict(shadowDenying, shadowAllowing) }
 }
 
-function firstDeny(rules: CompiledRules, policy: CompiledPolicy, facts: RequestFacts, method: number, now: number): NamedRule | undefined {
-  const matching = firstMatch(rules.deny, policy, facts, method, now)
+function firstDeny(
+  rules: CompiledRules,
+  buckets: readonly Bucket[],
+  policy: CompiledPolicy,
+  facts: RequestFacts,
+  method: number,
+  now: number,
+): NamedRule | undefined {
+  const matching = firstMatch(buckets, 'deny', policy, facts, method, now)
   return facts.protocol === 'tcp' ? earlier(matching, rules.httpDeny) : matching
 }
 
@@ -34,9 +43,16 @@ function earlier(a: NamedRule | undefined, b: NamedRule | undefined): NamedRule 
 }
 
 /** The first rule in document order that matches. */
-function firstMatch(index: RuleIndex, policy: CompiledPolicy, facts: RequestFacts, method: number, now: number): NamedRule | undefined {
+function firstMatch(
+  buckets: readonly Bucket[],
+  action: 'allow' | 'deny',
+  policy: CompiledPolicy,
+  facts: RequestFacts,
+  method: number,
+  now: number,
+): NamedRule | undefined {
   const { found, memo } = policy
-  const count = collectEntries(index, facts, found)
+  const count = collectEntries(buckets, action, policy.hashes, found)
   let first: Entry | undefined
   for (let list = 0; list < count; list++) {
     const entries = found[list] ?? []
@@ -44,17 +60,13 @@ function firstMatch(index: RuleIndex, policy: CompiledPolicy, facts: RequestFact
       const entry = entries[position]
       // Each list is in document order: what follows cannot come before what was found.
       if (entry === undefined || (first !== undefined && entry.ordinal >= first.ordinal)) break
-      if (!concerns(entry, method) || !holdsApartFromTime(entry, facts, memo)) continue
+      if (!holdsApartFromTime(entry, facts, method, memo)) continue
       if (entry.times.length > 0 && !holdsAt(entry, now)) continue
       first = entry
       break
     }
   }
   return first?.rule
-}
-
-function concerns({ methods }: Entry, method: number): boolean {
-  return methods === ANY_METHOD || (methods & method) !== 0
 }
 
 function verdict(policy: CompiledPolicy, denying: NamedRule | undefined, allowing: NamedRule | undefined): Decision {
@@ -84,16 +96,15 @@ function shadowVerdict(denying: NamedRule | undefined, allowing: NamedRule | und
  * criterion decides: an allowed request waits for the first deny rule that could begin or the last allow rule to end; a refused
  * one for the last deny rule to end and the first allow rule that could begin.
  */
-function validUntil(policy: CompiledPolicy, facts: RequestFacts, method: number, now: number): number {
-  const { enforce } = policy
-  const denies = survey(enforce.deny, policy, facts, method, now)
-  const allows = survey(enforce.allow, policy, facts, method, now)
-  const deniesEnd = facts.protocol === 'tcp' && enforce.httpDeny !== undefined ? Infinity : denies.end
+function validUntil(policy: CompiledPolicy, buckets: readonly Bucket[], facts: RequestFacts, method: number, now: number): number {
+  const denies = survey(buckets, 'deny', policy, facts, method, now)
+  const allows = survey(buckets, 'allow', policy, facts, method, now)
+  const deniesEnd = facts.protocol === 'tcp' && policy.enforce.httpDeny !== undefined ? Infinity : denies.end
   if (deniesEnd === now) return allows.end === now ? allows.begin : Math.min(denies.begin, allows.end)
   return Math.max(deniesEnd, allows.end === now ? allows.begin : now)
 }
 
-/** What time can change about the rules of an index. */
+/** What time can change about the rules of one action. */
 interface Survey {
   /** When the last of those that match now ceases to; `now` if none matches. */
   end: number
@@ -101,13 +112,20 @@ interface Survey {
   begin: number
 }
 
-function survey(index: RuleIndex, policy: CompiledPolicy, facts: RequestFacts, method: number, now: number): Survey {
+function survey(
+  buckets: readonly Bucket[],
+  action: 'allow' | 'deny',
+  policy: CompiledPolicy,
+  facts: RequestFacts,
+  method: number,
+  now: number,
+): Survey {
   const { found, memo } = policy
-  const count = collectEntries(index, facts, found)
+  const count = collectEntries(buckets, action, policy.hashes, found)
   const result: Survey = { end: now, begin: Infinity }
   for (let list = 0; list < count && result.end < Infinity; list++) {
     for (const entry of found[list] ?? []) {
-      if (!concerns(entry, method) || !holdsApartFromTime(entry, facts, memo)) continue
+      if (!holdsApartFromTime(entry, facts, method, memo)) continue
       const holds = holdsAt(entry, now)
       const change = changesAt(entry, now, holds)
       if (holds) result.end = Math.max(result.end, change)

@@ -1,6 +1,6 @@
-/** Rules in the one form that `decide` reads: conjunctions. An entry holds when all its conditions do; a rule when one of its entries does. */
-import type { Decision } from './decision.ts'
+/** Rules in the one form that `decide` reads: conjunctions. An entry holds when all that it asks does; a rule when one of its entries does. */
 import { type Check, compileCheck, compileTime, type Memo } from './compile-criterion.ts'
+import type { Decision } from './decision.ts'
 import type { Criterion, PolicyRule } from './document.ts'
 import type { RequestFacts } from './facts.ts'
 import { isAboutHttp, isAboutTime } from './subjects.ts'
@@ -12,8 +12,6 @@ export interface NamedRule {
   readonly ordinal: number
   readonly policy: string
   readonly rule: string
-  /** It has criteria that an opaque connection cannot be asked about. */
-  readonly http: boolean
   /** The decision it gives where time plays no part; made when first needed. */
   decision: Decision | undefined
 }
@@ -24,19 +22,28 @@ export interface Literal {
   readonly negated: boolean
 }
 
+/** Beside what it asks itself, it stands in an index under a principal, which is then given. */
 export interface Entry {
-  readonly rule: NamedRule
   readonly ordinal: number
+  /** Bits of the methods it can hold of. */
+  readonly methods: number
+  /** The path, or its beginning; `''` if it does not matter. */
+  readonly path: string
+  /** `path` is the whole path. */
+  readonly exact: boolean
+  /** Its rule has criteria that an opaque connection cannot be asked about. */
+  readonly http: boolean
   readonly checks: readonly Check[]
   readonly times: readonly TimedLiteral[]
-  /** Bits of the methods it can hold of; see `methodBit`. */
-  readonly methods: number
+  readonly rule: NamedRule
 }
 
 interface TimedLiteral {
   readonly condition: TimeCondition
   readonly negated: boolean
 }
+
+export const ANY_METHOD = -1
 
 /** `and` and `not` are one conjunction; `or` and `nor` are one for each criterion. */
 export function conjunctionsOf({ operator, criteria }: PolicyRule): Literal[][] {
@@ -63,25 +70,45 @@ const COST: Readonly<Record<Criterion['kind'], number>> = {
   time_of_day: 5,
 }
 
-export function createEntry(rule: NamedRule, literals: readonly Literal[], methods: number, zones: Map<string, Zone>): Entry {
+const NO_CHECKS: readonly Check[] = []
+const NO_TIMES: readonly TimedLiteral[] = []
+
+/** @param literals those that `asked` does not settle */
+export function createEntry(
+  rule: NamedRule,
+  asked: Pick<Entry, 'methods' | 'path' | 'exact' | 'http'>,
+  literals: readonly Literal[],
+  zones: Map<string, Zone>,
+): Entry {
   const checks: Check[] = []
   const times: TimedLiteral[] = []
   for (const { criterion, negated } of literals.toSorted((a, b) => COST[a.criterion.kind] - COST[b.criterion.kind])) {
     if (isAboutTime(criterion)) times.push({ condition: compileTime(criterion, zones), negated })
     else checks.push(negated ? negate(compileCheck(criterion)) : compileCheck(criterion))
   }
-  return { rule, ordinal: rule.ordinal, checks, times, methods }
+  return {
+    ordinal: rule.ordinal,
+    methods: asked.methods,
+    path: asked.path,
+    exact: asked.exact,
+    http: asked.http,
+    checks: checks.length === 0 ? NO_CHECKS : checks,
+    times: times.length === 0 ? NO_TIMES : times,
+    rule,
+  }
 }
 
 function negate(check: Check): Check {
   return (facts, memo) => !check(facts, memo)
 }
 
-/** Whether everything but the time fits. */
-export function holdsApartFromTime(entry: Entry, facts: RequestFacts, memo: Memo): boolean {
+/** Whether everything but the time fits. @param method bit of the request's method, 0 if no rule names it */
+export function holdsApartFromTime(entry: Entry, facts: RequestFacts, method: number, memo: Memo): boolean {
+  const { methods, path, checks } = entry
+  if (methods !== ANY_METHOD && (methods & method) === 0) return false
+  if (path !== '' && !(entry.exact ? facts.path === path : facts.path.startsWith(path))) return false
   // Deny rules of this kind refuse every opaque connection; `decide` sees to it.
-  if (entry.rule.http && facts.protocol === 'tcp') return false
-  const { checks } = entry
+  if (entry.http && facts.protocol === 'tcp') return false
   for (let index = 0; index < checks.length; index++) {
     if (checks[index]?.(facts, memo) !== true) return false
   }

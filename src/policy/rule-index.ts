@@ -1,28 +1,29 @@
-/**
- * Finds the entries that may concern a request: by principal, then by path; the method is a bit to compare. The index only narrows:
- * every entry it yields is evaluated in full, so a fault here could miss a rule but never bend one.
- */
-import type { Entry, Literal } from './entry.ts'
-import type { RequestFacts } from './facts.ts'
-import { collectPath, createPathTree, insertPath, type PathNode } from './path-tree.ts'
-import { literalPrefix } from './path-pattern.ts'
-import type { StringFact, StringMatcher } from './document.ts'
+/** Finds the entries that may concern a request: by principal, then by path. The method is a bit that each entry compares. */
+import type { SpiffeId } from '#identity/spiffe-id'
+import type { Entry } from './entry.ts'
+import type { IndexPlan, PathKey } from './index-plan.ts'
+import { fileUnder, type PathHashes } from './path-hash.ts'
 
 /** Up to so many entries are walked; more are split by path. */
 const WALK = 6
+/** Callers whose buckets are remembered; then they are looked up again. */
+const REMEMBERED = 8192
 
-/** Entries of one principal. */
-interface Bucket {
-  /** Without a path to find them by, or too few to care. In document order. */
+/** Entries of one action. Every list is in document order. */
+interface EntrySet {
+  /** Without a path to find them by, or too few to care. */
   walked: Entry[]
-  tree: PathNode | undefined
-  /** Of `walked`, for when the bucket is split. */
+  /** Of `walked`, for when they are split. */
   keys: (readonly PathKey[])[]
+  table: Map<number, Entry[]> | undefined
+  /** Bits of the depths under which something is filed in the table. */
+  depths: number
 }
 
-interface PathKey {
-  readonly text: string
-  readonly exact: boolean
+/** What stands under one principal. */
+export interface Bucket {
+  readonly allow: EntrySet
+  readonly deny: EntrySet
 }
 
 export interface RuleIndex {
@@ -32,8 +33,11 @@ export interface RuleIndex {
   /** By namespace, then service account. */
   readonly byBoth: Map<string, Map<string, Bucket>>
   readonly byDomain: Map<string, Bucket>
-  readonly anyone: Bucket
-  size: number
+  readonly anyone: readonly [Bucket]
+  /** Buckets by id of those who called. */
+  readonly remembered: Map<string, readonly Bucket[]>
+  /** Length of the longest path literal that is filed in a table. */
+  longest: number
   /** At least one entry depends on time. */
   timed: boolean
 }
@@ -45,32 +49,31 @@ export function createRuleIndex(): RuleIndex {
     byAccount: new Map(),
     byBoth: new Map(),
     byDomain: new Map(),
-    anyone: createBucket(),
-    size: 0,
+    anyone: [createBucket()],
+    remembered: new Map(),
+    longest: 0,
     timed: false,
   }
 }
 
 function createBucket(): Bucket {
-  return { walked: [], tree: undefined, keys: [] }
+  return { allow: createSet(), deny: createSet() }
+}
+
+function createSet(): EntrySet {
+  return { walked: [], keys: [], table: undefined, depths: 0 }
 }
 
 /** Entries must come in document order. Yields after each step of work, so that long lists of names do not hold a turn up. */
-export function* insertEntry(index: RuleIndex, entry: Entry, literals: readonly Literal[]): Generator<void> {
-  index.size++
+export function* insertEntry(index: RuleIndex, entry: Entry, action: 'allow' | 'deny', plan: IndexPlan): Generator<void> {
   index.timed ||= entry.times.length > 0
-  const paths = pathKeys(literals)
-  for (const bucket of bucketsFor(index, literals)) {
-    yield* insertInBucket(bucket, entry, paths)
+  for (const bucket of bucketsFor(index, plan)) {
+    yield* insertInSet(bucket[action], entry, plan.paths, index)
     yield
   }
 }
 
-function* bucketsFor(index: RuleIndex, literals: readonly Literal[]): Generator<Bucket> {
-  const ids = namesOf(literals, 'spiffe_id')
-  const namespaces = namesOf(literals, 'namespace')
-  const accounts = namesOf(literals, 'service_account')
-  const domains = namesOf(literals, 'trust_domain')
+function* bucketsFor(index: RuleIndex, { ids, namespaces, accounts, domains }: IndexPlan): Generator<Bucket> {
   if (ids !== undefined) {
     for (const id of ids) yield bucketAt(index.byId, id)
   } else if (namespaces !== undefined && accounts !== undefined) {
@@ -86,7 +89,7 @@ function* bucketsFor(index: RuleIndex, literals: readonly Literal[]): Generator<
   } else if (domains !== undefined) {
     for (const domain of domains) yield bucketAt(index.byDomain, domain)
   } else {
-    yield index.anyone
+    yield index.anyone[0]
   }
 }
 
@@ -99,88 +102,73 @@ function bucketAt(map: Map<string, Bucket>, key: string): Bucket {
   return bucket
 }
 
-/** The only values of a fact that literals leave open, where a positive `is` or `in` says so. */
-export function namesOf(literals: readonly Literal[], fact: StringFact): ReadonlySet<string> | undefined {
-  for (const { criterion, negated } of literals) {
-    if (negated || criterion.kind !== 'string' || criterion.fact !== fact) continue
-    const names = finiteNames(criterion.matcher)
-    if (names !== undefined) return new Set(names)
-  }
-  return undefined
-}
-
-function finiteNames(matcher: StringMatcher): readonly string[] | undefined {
-  for (const test of matcher) {
-    if (test.test === 'is') return [test.text]
-    if (test.test === 'in') return test.texts
-  }
-  return undefined
-}
-
-/** Paths or their beginnings of which one must be there for the literals to hold; empty if that is unknown. */
-function pathKeys(literals: readonly Literal[]): readonly PathKey[] {
-  const exact = namesOf(literals, 'http_path')
-  if (exact !== undefined) return [...exact].map((text) => ({ text, exact: true }))
-  for (const { criterion, negated } of literals) {
-    if (negated || criterion.kind !== 'string' || criterion.fact !== 'http_path') continue
-    for (const test of criterion.matcher) {
-      if (test.test === 'starts_with') return [{ text: test.text, exact: false }]
-      if (test.test === 'matches') return [{ text: literalPrefix(test.pattern), exact: false }]
-    }
-  }
-  const services = namesOf(literals, 'grpc_service')
-  return services === undefined ? [] : [...services].map((service) => ({ text: `/${service}/`, exact: false }))
-}
-
-function* insertInBucket(bucket: Bucket, entry: Entry, keys: readonly PathKey[]): Generator<void> {
-  if (bucket.tree === undefined && bucket.walked.length < WALK) {
-    bucket.walked.push(entry)
-    bucket.keys.push(keys)
+function* insertInSet(set: EntrySet, entry: Entry, keys: readonly PathKey[], index: RuleIndex): Generator<void> {
+  if (set.table === undefined && set.walked.length < WALK) {
+    set.walked.push(entry)
+    set.keys.push(keys)
     return
   }
-  if (bucket.tree === undefined) {
-    const { walked, keys: kept } = bucket
-    bucket.tree = createPathTree()
-    bucket.walked = []
-    bucket.keys = []
-    for (const [position, earlier] of walked.entries()) yield* spread(bucket, bucket.tree, earlier, kept[position] ?? [])
+  if (set.table === undefined) {
+    const { walked, keys: kept } = set
+    set.table = new Map()
+    set.walked = []
+    set.keys = []
+    for (const [position, earlier] of walked.entries()) yield* spread(set, set.table, earlier, kept[position] ?? [], index)
   }
-  yield* spread(bucket, bucket.tree, entry, keys)
+  yield* spread(set, set.table, entry, keys, index)
 }
 
-function* spread(bucket: Bucket, tree: PathNode, entry: Entry, keys: readonly PathKey[]): Generator<void> {
-  if (keys.length === 0) bucket.walked.push(entry)
+function* spread(set: EntrySet, table: Map<number, Entry[]>, entry: Entry, keys: readonly PathKey[], index: RuleIndex): Generator<void> {
+  if (keys.length === 0) set.walked.push(entry)
   for (const { text, exact } of keys) {
-    insertPath(tree, text, exact, entry)
+    const { hash, depth } = fileUnder(text, exact)
+    const list = table.get(hash)
+    if (list === undefined) table.set(hash, [entry])
+    else list.push(entry)
+    set.depths |= depth
+    index.longest = Math.max(index.longest, text.length)
     yield
   }
 }
 
-/** Writes the lists of entries that may concern a request to `out`; returns their number. */
-export function collectEntries(index: RuleIndex, facts: RequestFacts, out: (readonly Entry[])[]): number {
-  if (index.size === 0) return 0
-  const { path, peer } = facts
-  let count = collectBucket(index.anyone, path, out, 0)
-  if (peer === undefined) return count
-  const { uri, namespace, serviceAccount, trustDomain } = peer.id
-  count = collectFrom(index.byId, uri, path, out, count)
-  count = collectFrom(index.byDomain, trustDomain, path, out, count)
-  if (namespace === undefined || serviceAccount === undefined) return count
-  count = collectFrom(index.byNamespace, namespace, path, out, count)
-  count = collectFrom(index.byAccount, serviceAccount, path, out, count)
-  if (index.byBoth.size === 0) return count
-  const inside = index.byBoth.get(namespace)
-  return inside === undefined ? count : collectFrom(inside, serviceAccount, path, out, count)
+/** The buckets that concern a caller. */
+export function bucketsOf(index: RuleIndex, id: SpiffeId | undefined): readonly Bucket[] {
+  if (id === undefined) return index.anyone
+  const known = index.remembered.get(id.uri)
+  if (known !== undefined) return known
+  const { uri, namespace, serviceAccount, trustDomain } = id
+  const buckets = [index.anyone[0], index.byId.get(uri), index.byDomain.get(trustDomain)]
+  if (namespace !== undefined && serviceAccount !== undefined) {
+    buckets.push(index.byNamespace.get(namespace), index.byAccount.get(serviceAccount), index.byBoth.get(namespace)?.get(serviceAccount))
+  }
+  const found = buckets.filter((bucket) => bucket !== undefined)
+  if (index.remembered.size >= REMEMBERED) index.remembered.clear()
+  index.remembered.set(uri, found)
+  return found
 }
 
-function collectFrom(map: Map<string, Bucket>, key: string, path: string, out: (readonly Entry[])[], count: number): number {
-  if (map.size === 0) return count
-  const bucket = map.get(key)
-  return bucket === undefined ? count : collectBucket(bucket, path, out, count)
-}
-
-function collectBucket({ walked, tree }: Bucket, path: string, out: (readonly Entry[])[], count: number): number {
-  let found = count
-  if (walked.length > 0) out[found++] = walked
-  return tree === undefined ? found : collectPath(tree, path, out, found)
+/** Writes the lists of entries that may concern a path to `out`; returns their number. */
+export function collectEntries(
+  buckets: readonly Bucket[],
+  action: 'allow' | 'deny',
+  hashes: PathHashes,
+  out: (readonly Entry[])[],
+): number {
+  let count = 0
+  for (let position = 0; position < buckets.length; position++) {
+    const bucket = buckets[position]
+    if (bucket === undefined) continue
+    const { walked, table, depths } = action === 'allow' ? bucket.allow : bucket.deny
+    if (walked.length > 0) out[count++] = walked
+    if (table === undefined) continue
+    if ((depths & 1) !== 0) {
+      const list = table.get(hashes.whole)
+      if (list !== undefined) out[count++] = list
+    }
+    for (let left = depths & hashes.depths; left !== 0; left &= left - 1) {
+      const list = table.get(hashes.beginnings[31 - Math.clz32(left & -left)] ?? 0)
+      if (list !== undefined) out[count++] = list
+    }
+  }
+  return count
 }
