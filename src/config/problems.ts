@@ -28,6 +28,9 @@ export function describeProblems(problems: readonly Problem[]): string | undefin
   const errors = problems.filter(({ severity }) => severity === 'error')
   if (errors.length === 0) return undefined
   return errors
-    .map(({ at, message, code }) => `${at.line === 1 && at.column === 1 ? '' : `${at.line}:${at.column}: `}${message} (${code})`)
+    .map(({ at, message, code, suggestion }) => {
+      const place = at.line === 1 && at.column === 1 ? '' : `${at.line}:${at.column}: `
+      return `${place}${message}${suggestion === undefined ? '' : ` Did you mean \`${suggestion}\`?`} (${code})`
+    })
     .join('\n')
 }
