@@ -46,7 +46,8 @@ const SIGNATURE_ALGORITHMS = [
   'rsa_pkcs1_sha512',
 ]
 
-// A resumed session is one in which the certificate, its end and its bundle were not looked at.
+// A resumed session is one in which the certificate, its end and its bundle were not looked at. Without tickets TLS 1.3 still sends references
+// to sessions kept by the server; node keeps none unless a listener of `newSession` and `resumeSession` does, which nothing here may be.
 const NEVER_RESUME = constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION
 
 /** Options made by `serverTlsOptions`, and by nothing else. */
