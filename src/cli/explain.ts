@@ -73,7 +73,9 @@ Example:
   postern explain --policies policies/ --peer spiffe://example.org/ns/shop/sa/cart --method POST --path /catalog/1
 `,
   async run(args, io) {
-    return explainOffline(args, io)
+    const [first = '-'] = args
+    const isOnline = !first.startsWith('-') || args.some((arg) => /^--admin(=|$)/.test(arg))
+    return isOnline ? (await import('./explain-request.ts')).explainRequest(args, io) : explainOffline(args, io)
   },
 }
 

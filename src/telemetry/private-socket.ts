@@ -1,7 +1,8 @@
 /** Unix sockets that only their owner may open, bound without a moment in which others could. */
-import { lstat, unlink } from 'node:fs/promises'
+import { lstat, stat, unlink } from 'node:fs/promises'
 import { connect } from 'node:net'
 import type { Server } from 'node:net'
+import { dirname } from 'node:path'
 import process from 'node:process'
 import { PosternError } from '#base/errors'
 
@@ -19,12 +20,14 @@ export async function listenPrivately(server: Server, path: string, key: string)
   }
   // libuv would cut the path and bind another one.
   if (Buffer.byteLength(path) > LONGEST_PATH) fail(`the path is longer than ${LONGEST_PATH} bytes. Choose a shorter one.`)
+  const folder = await stat(dirname(path)).catch(() => undefined)
+  // libuv would call this EACCES.
+  if (folder === undefined) fail('its folder does not exist, or cannot be looked into. Make it, or choose another.')
   await removeStale(path, fail)
   try {
     await bind(server, path)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') fail('its folder does not exist. Make it, or choose another.', error)
     if (code === 'EACCES' || code === 'EROFS') fail('no permission to write in its folder. Choose another.', error)
     fail(`${code ?? String(error)}.`, error)
   }

@@ -1,8 +1,7 @@
 /** A log line for people: `19:01:03.419 warn  message  key=value`, and under it the stack of an error. */
+import { visibleText } from './visible-text.ts'
 
 const COLOURS: Readonly<Record<string, number>> = { debug: 2, info: 32, warn: 33, error: 31, fatal: 31 }
-/** Anything that could begin a line, move the cursor, colour text or turn its direction. */
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 
 /** @param line JSON as pino wrote it, newline included */
 export function readableLine(line: string, colour: boolean): string {
@@ -14,10 +13,10 @@ export function readableLine(line: string, colour: boolean): string {
   const parts = [
     paint(2, String(time).slice(11, 23)),
     paint(COLOURS[label], label.padEnd(5)),
-    visible(String(msg)),
-    ...Object.entries({ ...error.fields, ...fields }).map(([key, value]) => `${paint(2, `${visible(key)}=`)}${valueText(value)}`),
+    visibleText(String(msg)),
+    ...Object.entries({ ...error.fields, ...fields }).map(([key, value]) => `${paint(2, `${visibleText(key)}=`)}${valueText(value)}`),
   ]
-  const stack = error.stack === '' || label === 'warn' ? [] : error.stack.split('\n').map((frame) => `    ${visible(frame)}`)
+  const stack = error.stack === '' || label === 'warn' ? [] : error.stack.split('\n').map((frame) => `    ${visibleText(frame)}`)
   return `${[parts.join('  '), ...stack].join('\n')}\n`
 }
 
@@ -28,10 +27,6 @@ function errorParts(err: unknown): { readonly fields: Readonly<Record<string, un
 }
 
 function valueText(value: unknown): string {
-  if (typeof value === 'string' && /^[^\s"=]+$/.test(value)) return visible(value)
-  return visible(JSON.stringify(value) ?? '')
-}
-
-function visible(text: string): string {
-  return text.replace(CONTROLS, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  if (typeof value === 'string' && /^[^\s"=]+$/.test(value)) return visibleText(value)
+  return visibleText(JSON.stringify(value) ?? '')
 }

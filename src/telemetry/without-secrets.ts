@@ -8,7 +8,7 @@ const SECRET_KEY =
 /** PEM of a private key; a JWT with its signature; a password in a URL. */
 const SECRET_TEXT = /-----BEGIN [A-Z ]*PRIVATE KEY-----|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]{8,}|:\/\/[^\s/:@]+:[^\s/@]+@/
 /** Criteria of an explanation about headers and query values that hold credentials as a rule. */
-const SECRET_CRITERION = /^(header|query)\/.*(authorization|cookie|token|secret|password|api-?key|signature)/i
+const SECRET_CRITERION = /^(header|query)\/.*(authorization|cookie|token|secret|password|api[-_]?key|signature)/i
 
 /** A copy of a plain value for JSON. */
 export function withoutSecrets(value: unknown, depth = 0): unknown {

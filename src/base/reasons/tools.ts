@@ -4,6 +4,15 @@ export const toolReasons = {
     what: 'The command was called with arguments it does not take.',
     remedy: 'Run the command with `--help` for its usage and an example.',
   },
+  ERR_ADMIN_UNREACHABLE: {
+    what: 'No sidecar answers on the admin address.',
+    remedy: 'Give the address of `spec.admin` with `--admin`, run as the user that the sidecar runs as, and check that it runs.',
+  },
+  ERR_ADMIN_REQUEST_UNKNOWN: {
+    what: 'The sidecar keeps no decision with this request id.',
+    remedy:
+      'Only the latest 1,000 of each kind are kept; look for the id in the decision records, and decide offline with `postern explain --policies`.',
+  },
   ERR_KEY_UNREADABLE: {
     what: 'A private key cannot be read.',
     remedy: 'Give an unencrypted PKCS#8, SEC 1 or PKCS#1 key; `postern certs inspect FILE` says what a file holds.',
