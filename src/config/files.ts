@@ -7,8 +7,6 @@ import { MAX_DOCUMENT_LENGTH } from './yaml-limits.ts'
 
 /** What is read of a folder. */
 const EXTENSIONS: ReadonlySet<string> = new Set(['.yaml', '.yml', '.json'])
-/** A folder that links to itself ends here. */
-const MAX_FOLDER_DEPTH = 8
 
 /** Content and its SHA-256 (64 hex digits). */
 export interface FileContent {
@@ -61,30 +59,33 @@ export function decodeUtf8(content: Uint8Array): string | undefined {
 export async function listFiles(root: string): Promise<readonly string[] | FileFault> {
   try {
     if (!(await stat(root)).isDirectory()) return [root]
-    return await listFolder(root, 1)
+    return await listFolder(root, new Set())
   } catch (error) {
     return faultOf(root, error)
   }
 }
 
-async function listFolder(folder: string, depth: number): Promise<string[]> {
+/** @param seen device and inode of the folders listed already: one that links to itself is listed once */
+async function listFolder(folder: string, seen: Set<string>): Promise<string[]> {
+  const { dev, ino } = await stat(folder)
+  if (seen.has(`${dev} ${ino}`)) return []
+  seen.add(`${dev} ${ino}`)
   const found: string[] = []
   for (const name of (await readdir(folder)).toSorted()) {
     if (name.startsWith('.')) continue
     const path = join(folder, name)
-    const kind = await kindOf(path)
-    if (kind === 'folder' && depth < MAX_FOLDER_DEPTH) found.push(...(await listFolder(path, depth + 1)))
-    if (kind === 'file' && EXTENSIONS.has(extname(name).toLowerCase())) found.push(path)
+    if (await isFolder(path)) found.push(...(await listFolder(path, seen)))
+    else if (EXTENSIONS.has(extname(name).toLowerCase())) found.push(path)
   }
   return found
 }
 
 /** What cannot be looked at counts as a file: reading it then says why. */
-async function kindOf(path: string): Promise<'file' | 'folder'> {
+async function isFolder(path: string): Promise<boolean> {
   try {
-    return (await stat(path)).isDirectory() ? 'folder' : 'file'
+    return (await stat(path)).isDirectory()
   } catch {
-    return 'file'
+    return false
   }
 }
 
