@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { Server } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { explainCommand } from '#cli/explain'
+import { openAdminServer } from '#proxy/admin'
+import { adminSources } from '#proxy/admin-sources'
+import { silentLog } from '#telemetry/log'
+import { startApp } from '../fakes/apps.ts'
+import { call, createMtlsAgent, sendRaw } from '../support/mtls-client.ts'
+import { runInProcess } from '../support/run-command.ts'
+import { runSidecar } from '../support/sidecar.ts'
+import type { RunningSidecar } from '../support/sidecar.ts'
+
+const POLICY = `apiVersion: postern.dev/v1
+kind: Policy
+metadata: { name: readers, namespace: test }
+spec:
+  rules:
+    - name: callers-read
+      allow:
+        and:
+          - service_account: { is: caller }
+          - http_method: { in: [GET, HEAD] }
+`
+
+async function openAdmin({ sidecar, source, ring }: RunningSidecar, path: string): Promise<Server> {
+  const nothing = (): void => undefined
+  const sources = adminSources({ sidecar, source, ring, digestOf: () => '', drain: nothing, setLogLevel: nothing })
+  return openAdminServer({ address: { kind: 'unix', path }, sources, log: silentLog })
+}
+
+async function end(server: Server): Promise<void> {
+  server.close()
+  server.closeAllConnections()
+  await once(server, 'close')
+}
+
+test('a request that a running sidecar decided is explained by its id: allowed, refused, and refused before policy', async () => {
+  await using app = await startApp((_request, response) => response.end('hello'))
+  await using sidecar = await runSidecar({ app: app.port, policy: POLICY })
+  const admin = await openAdmin(sidecar, join(sidecar.dir, 'postern-admin.sock'))
+  const explain = (...args: string[]) => runInProcess(explainCommand, args, { cwd: sidecar.dir })
+  try {
+    const svid = await sidecar.mesh.issue('/ns/test/sa/caller')
+    using agent = createMtlsAgent(svid)
+    await call(sidecar.port, agent, '/items', { headers: { 'x-request-id': 'read-1' } })
+    await call(sidecar.port, agent, '/items', { method: 'POST', headers: { 'x-request-id': 'write-1' } })
+    await sendRaw(sidecar.port, svid, 'GET /a%2Fb HTTP/1.1\r\nhost: h\r\nx-request-id: path-1\r\nconnection: close\r\n\r\n')
+    const allowed = await explain('read-1')
+    assert.equal(allowed.status, 0, allowed.stderr)
+    assert.match(
+      allowed.stdout,
+      /^GET .*\/items from spiffe:\/\/\S+\/ns\/test\/sa\/caller at \S+, answered 200\nallowed by allow rule callers-read/,
+    )
+
+    const refused = await explain('write-1', '--admin', 'unix:postern-admin.sock')
+    assert.equal(refused.status, 1, refused.stderr)
+    assert.match(refused.stdout, /^POST .*answered 403\nrefused: /)
+    assert.match(refused.stdout, /× http_method in \[?.*GET.*it is.*POST/)
+
+    const before = await explain('path-1')
+    assert.equal(before.status, 1, before.stderr)
+    assert.match(before.stdout, /refused before policy was asked: .*\(ERR_PATH_ENCODED_SLASH\)/)
+
+    const json = await explain('write-1', '--output', 'json')
+    assert.equal(json.status, 1)
+    const { record, explained_with: by } = JSON.parse(json.stdout) as { record: Record<string, unknown>; explained_with: unknown }
+    assert.equal(record['request_id'], 'write-1')
+    assert.deepEqual(by, { policy_generation: sidecar.source.current.generation, same: true })
+
+    await sidecar.setPolicy(POLICY.replace('GET, HEAD', 'GET, HEAD, POST'))
+    const since = await explain('write-1')
+    assert.equal(since.status, 1)
+    assert.match(since.stdout, /policies have changed since; this is what those in force now say\n {2}it was refused then\nallowed by/)
+  } finally {
+    await end(admin)
+  }
+})
+
+test('a request whose app was away is explained as allowed, with what failed then', async () => {
+  await using sidecar = await runSidecar({ policy: POLICY })
+  const admin = await openAdmin(sidecar, join(sidecar.dir, 'postern-admin.sock'))
+  try {
+    using agent = createMtlsAgent(await sidecar.mesh.issue('/ns/test/sa/caller'))
+    await call(sidecar.port, agent, '/items', { headers: { 'x-request-id': 'away-1' } })
+    const { status, stdout } = await runInProcess(explainCommand, ['away-1'], { cwd: sidecar.dir })
+    assert.equal(status, 0)
+    assert.match(stdout, /answered 502\nallowed by/)
+    assert.match(stdout, /and then: .*\(ERR_UPSTREAM_UNREACHABLE\)/)
+  } finally {
+    await end(admin)
+  }
+})
+
+test('an id that is not kept is status 2 and says where to look', async () => {
+  await using sidecar = await runSidecar()
+  const admin = await openAdmin(sidecar, join(sidecar.dir, 'postern-admin.sock'))
+  try {
+    const { status, stderr } = await runInProcess(explainCommand, ['a/../b\u001b'], { cwd: sidecar.dir })
+    assert.equal(status, 2)
+    assert.match(
+      stderr,
+      /keeps no decision of request a\/\.\.\/b\\u001b\. Only the latest 1,000 of each kind are kept.*ERR_ADMIN_REQUEST_UNKNOWN/s,
+    )
+  } finally {
+    await end(admin)
+  }
+})
+
+function withFolder(title: string, body: (folder: string) => Promise<void>): void {
+  void test(title, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'postern-explain-'))
+    try {
+      await body(folder)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+}
+
+withFolder('where no sidecar answers, the message says what to do, and the status is 2', async (folder) => {
+  const cases = [
+    { args: ['x'], says: /there is no such socket\. Name the one in `spec\.admin` with `--admin unix:PATH`/ },
+    { args: ['x', '--admin', '127.0.0.1:1'], says: /nothing listens there/ },
+    { args: ['x', '--admin', 'example.org:7000'], says: /is no admin address/ },
+    { args: ['x', 'y'], says: /unexpected argument `y`/ },
+    { args: ['--admin', 'unix:s'], says: /REQUEST_ID is missing/ },
+    { args: ['x', '--output', 'xml'], says: /`json` or `text`/ },
+    { args: ['x', '--admni', 'unix:s'], says: /Did you mean `--admin`/ },
+  ]
+  for (const { args, says } of cases) {
+    const { status, stdout, stderr } = await runInProcess(explainCommand, args, { cwd: folder })
+    assert.deepEqual([status, stdout], [2, ''], args.join(' '))
+    assert.match(stderr, says)
+  }
+})
+
+withFolder('something else on the address is not mistaken for a sidecar', async (folder) => {
+  for (const text of ['<html>', '{}', 'null', '[]']) {
+    const path = join(folder, 'other.sock')
+    const server = createServer((_request, response) => response.end(text)).listen(path)
+    await once(server, 'listening')
+    const { status, stderr } = await runInProcess(explainCommand, ['x', '--admin', `unix:${path}`])
+    assert.equal(status, 2)
+    assert.match(stderr, /ERR_ADMIN_UNREACHABLE/)
+    await end(server)
+  }
+})
