@@ -31,7 +31,7 @@ interface ShownRecord {
 /** What `GET /v1/decisions/{request_id}` answers. */
 interface ExplainedDecision {
   readonly record: ShownRecord
-  readonly explanation: Explanation | null
+  readonly explanation: (Explanation & { readonly considered_total?: number }) | null
   readonly explained_with: { readonly policy_generation: number; readonly same: boolean }
   readonly decisions_with_this_id: number
 }
@@ -77,6 +77,8 @@ function decisionText(
     if (!by.same) lines.push('  policies have changed since; this is what those in force now say')
     if (explanation.decision.allow !== wasAllowed) lines.push(`  it was ${wasAllowed ? 'allowed' : 'refused'} then`)
     lines.push(formatExplanation(restored(explanation), colour).trimEnd())
+    const { considered_total: total = 0, considered } = explanation
+    if (total > considered.length) lines.push(`  of ${total} allow rules, the nearest ${considered.length} were asked for`)
   }
   if (explanation !== null && record.reason !== undefined && !record.reason.startsWith('ERR_POLICY_')) {
     lines.push(`${wasAllowed ? 'and then' : 'and also'}: ${reasonText(record)}`)

@@ -44,11 +44,15 @@ export function adminSources({ sidecar, source, ring, digestOf, drain, setLogLev
   }
 }
 
+/** Rules of an explanation that are shown, the nearest: ten thousand would be megabytes, and hold up traffic while they are written. */
+const SHOWN_RULES = 50
+
 /** By the policies in force now, at the time of the request. Undefined where policy was never asked. */
 function explainEvent({ config, documents }: Snapshot, { origin, facts, time }: ExchangeEvent): unknown {
   const inbound = config.inbound.find(({ listen }) => formatAddress(listen) === origin.listener)
   if (facts === undefined || inbound === undefined || origin.direction !== 'inbound') return undefined
-  return explain(documents, scopeOf(config, inbound), facts, time)
+  const { considered, ...explanation } = explain(documents, scopeOf(config, inbound), facts, time)
+  return { ...explanation, considered: considered.slice(0, SHOWN_RULES), considered_total: considered.length }
 }
 
 function describeIdentity({ identity, trust }: Snapshot): unknown {
