@@ -15,8 +15,10 @@ import { createEndpoints, type Endpoint } from './endpoints.ts'
 import { Http1Upstream } from './http1-upstream.ts'
 import type { InboundListenerState } from './inbound-state.ts'
 
-/** Who waits for a connection: exactly one of the two is called, maybe at once. */
+/** Who waits for a connection: exactly one of `ready` and `failed` is called, maybe at once, unless it is no longer wanted. */
 export interface Waiting {
+  /** False once nobody would use the connection. */
+  readonly wanted: boolean
   ready(upstream: Http1Upstream, peer: Peer): void
   failed(reason: ReasonCode, detail: string): void
 }
@@ -28,6 +30,14 @@ export interface OutboundPool {
   apply(snapshot: Snapshot): void
   tick(now: number): void
   close(): void
+}
+
+/** A request without a connection. Whichever connection is free first serves the one that waits longest. */
+interface Waiter {
+  readonly waiting: Waiting
+  readonly fresh: boolean
+  /** Endpoints whose failures it was charged with. */
+  readonly tried: Endpoint[]
 }
 
 interface Connection {
@@ -55,6 +65,9 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
   const endpoints = createEndpoints(config.to, options.random)
   const connections = new Map<Http1Upstream, Connection>()
   const idle: Http1Upstream[] = []
+  /** In order of arrival. */
+  const waiters = new Set<Waiter>()
+  let dialling = 0
   let snapshot = options.snapshot
   let tlsOptions = contextOf(snapshot)
 
@@ -73,27 +86,63 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
     return undefined
   }
 
-  function attempt(waiting: Waiting, fresh: boolean, tried: Endpoint[]): void {
-    const endpoint = endpoints.pick(tried, clock.now())
-    if (endpoint === undefined) return waiting.failed('ERR_UPSTREAM_UNREACHABLE', 'no address is left to try')
-    const upstream = fresh ? undefined : takeIdle(endpoint)
+  function begin(waiter: Waiter): void {
+    const { waiting, fresh } = waiter
+    const endpoint = fresh ? undefined : endpoints.pick([], clock.now())
+    const upstream = endpoint === undefined ? undefined : takeIdle(endpoint)
     const peer = upstream === undefined ? undefined : connections.get(upstream)?.peer
-    if (upstream !== undefined && peer !== undefined) {
+    if (endpoint !== undefined && upstream !== undefined && peer !== undefined) {
       endpoint.inFlight++
       return waiting.ready(upstream, peer)
     }
-    tried.push(endpoint)
-    open(endpoint, {
-      ready: (made, verified) => waiting.ready(made, verified),
-      failed(reason, detail) {
-        endpoints.failed(endpoint, clock.now())
-        if (tried.length >= ATTEMPTS || tried.length >= endpoints.all.length) return waiting.failed(reason, detail)
-        attempt(waiting, fresh, tried)
-      },
-    })
+    waiters.add(waiter)
+    dialForWaiters()
   }
 
-  function open(endpoint: Endpoint, waiting: Waiting): void {
+  /** As many handshakes at once as requests that wait, those begun for requests that were given up since included. */
+  function dialForWaiters(): void {
+    for (const waiter of waiters) {
+      if (!waiter.waiting.wanted) waiters.delete(waiter)
+    }
+    for (const waiter of waiters) {
+      if (dialling >= waiters.size) return
+      const endpoint = endpoints.pick(waiter.tried, clock.now())
+      if (endpoint === undefined) fail(waiter, 'ERR_UPSTREAM_UNREACHABLE', 'no address is left to try')
+      else open(endpoint)
+    }
+  }
+
+  function fail(waiter: Waiter, reason: ReasonCode, detail: string): void {
+    waiters.delete(waiter)
+    waiter.waiting.failed(reason, detail)
+  }
+
+  /** Charges a failed handshake to whoever waits longest, and goes on elsewhere. */
+  function onDialFailed(endpoint: Endpoint, reason: ReasonCode, detail: string): void {
+    endpoints.failed(endpoint, clock.now())
+    for (const waiter of waiters) {
+      if (!waiter.waiting.wanted) continue
+      waiter.tried.push(endpoint)
+      if (waiter.tried.length >= Math.min(ATTEMPTS, endpoints.all.length)) fail(waiter, reason, detail)
+      break
+    }
+    dialForWaiters()
+  }
+
+  /** Gives a free connection to whoever waits longest, else keeps it. @param isNew it has not served a request yet */
+  function deliver(upstream: Http1Upstream, connection: Connection, peer: Peer, isNew: boolean): void {
+    for (const waiter of waiters) {
+      if (waiter.fresh && !isNew) continue
+      waiters.delete(waiter)
+      if (waiter.waiting.wanted) return waiter.waiting.ready(upstream, peer)
+    }
+    connection.endpoint.inFlight--
+    connection.idleSince = clock.now()
+    idle.push(upstream)
+  }
+
+  function open(endpoint: Endpoint): void {
+    dialling++
     const connection: Connection = {
       endpoint,
       serial: snapshot.identity.facts.serial,
@@ -131,7 +180,8 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
         else endpoint.inFlight--
         if (settled) return
         settled = true
-        waiting.failed(fault.reason, fault.detail)
+        dialling--
+        onDialFailed(endpoint, fault.reason, fault.detail)
       },
     )
     connections.set(upstream, connection)
@@ -153,8 +203,9 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
         connection.peer = verdict.value
         connection.notAfter = Math.min(verdict.value.certificate.notAfter, snapshot.identity.facts.notAfter)
         settled = true
+        dialling--
         endpoints.succeeded(endpoint)
-        return waiting.ready(upstream, verdict.value)
+        return deliver(upstream, connection, verdict.value, true)
       }
       upstream.destroy()
     })
@@ -162,13 +213,14 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
 
   return {
     acquire(waiting, fresh) {
+      const waiter: Waiter = { waiting, fresh, tried: [] }
       const refreshed = endpoints.refresh(clock.now())
       if (endpoints.known) {
         refreshed.catch(() => {})
-        return attempt(waiting, fresh, [])
+        return begin(waiter)
       }
       refreshed.then(
-        () => attempt(waiting, fresh, []),
+        () => begin(waiter),
         (error: unknown) => waiting.failed('ERR_UPSTREAM_RESOLVE', (error as NodeJS.ErrnoException).code ?? String(error)),
       )
     },
@@ -176,9 +228,7 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
       const connection = connections.get(upstream)
       if (connection === undefined) return
       if (!upstream.usable || connection.serial !== snapshot.identity.facts.serial) return upstream.retire()
-      connection.endpoint.inFlight--
-      connection.idleSince = clock.now()
-      idle.push(upstream)
+      if (connection.peer !== undefined) deliver(upstream, connection, connection.peer, upstream.served === 0)
     },
     apply(next) {
       const renewed = next.identity !== snapshot.identity || next.trust !== snapshot.trust

@@ -91,6 +91,9 @@ export class OutboundService implements Http1Service {
     if (pool === undefined) throw new TypeError('a request is forwarded before it has a route')
     pool.acquire(
       {
+        get wanted() {
+          return !exchange.done
+        },
         ready: (upstream, peer) => {
           if (this.#origin.peer !== peer) this.#origin = { ...this.#origin, peer }
           exchange.attach(upstream)
