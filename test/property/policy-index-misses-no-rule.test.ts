@@ -1,7 +1,7 @@
 /** Sets large enough that the index splits its buckets by path: it must yield every rule that the walk over documents finds. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { decide } from '#policy/decide'
 import { explain } from '#policy/explain'
 import { readPolicyDocument } from '#policy/read-document'
@@ -34,7 +34,7 @@ const pathCriterion: fc.Arbitrary<Record<string, unknown>> = fc.oneof(
 const id = fc
   .tuple(fc.constantFrom(...ID.domain), fc.constantFrom(...ID.namespace), fc.constantFrom(...ID.account))
   .map(([domain, namespace, account]) => `spiffe://${domain}/ns/${namespace}/sa/${account}`)
-const principal: fc.Arbitrary<Record<string, unknown>[]> = fc.oneof(
+const principal: fc.Arbitrary<readonly Record<string, unknown>[]> = fc.oneof(
   fc.constant([]),
   id.map((spiffe_id) => [{ spiffe_id }]),
   fc.uniqueArray(id, { minLength: 1, maxLength: 3 }).map((ids) => [{ spiffe_id: { in: ids } }]),
@@ -44,7 +44,7 @@ const principal: fc.Arbitrary<Record<string, unknown>[]> = fc.oneof(
   fc.constantFrom(...ID.domain).map((trust_domain) => [{ trust_domain }]),
   fc.constantFrom(...ID.domain).map((trust_domain) => [{ trust_domain }, { namespace: { not: 'bank' } }]),
 )
-const method: fc.Arbitrary<Record<string, unknown>[]> = fc.oneof(
+const method: fc.Arbitrary<readonly Record<string, unknown>[]> = fc.oneof(
   fc.constant([]),
   fc.uniqueArray(fc.constantFrom(...METHODS), { minLength: 1, maxLength: 4 }).map((names) => [{ http_method: { in: names } }]),
   fc.constantFrom(...METHODS).map((name) => [{ http_method: { not: name } }]),
@@ -64,7 +64,7 @@ test('no rule is missed by the index', (t) => {
       fc.array(fc.tuple(id, fc.constantFrom(...METHODS, 'OTHER'), anyPath), { minLength: 20, maxLength: 20 }),
       (rules, requests) => {
         const { document, problems } = readPolicyDocument(located(rules), { defaultName: 'large' })
-        assert.ok(document !== undefined, problems[0]?.message)
+        assert.ok(document !== undefined, JSON.stringify(problems))
         const policy = compile([document])
         for (const [uri, name, target] of requests) {
           const facts = request({ peer: peer(uri), method: name, path: target })
