@@ -111,12 +111,15 @@ function readTime(cursor: DerCursor): number {
   const hour = digits(octets, yearDigits + 4, 2)
   const minute = digits(octets, yearDigits + 6, 2)
   const second = digits(octets, yearDigits + 8, 2)
-  const time = Date.UTC(year, month - 1, day, hour, minute, second)
-  const date = new Date(time)
-  // Date.UTC carries over what no calendar has (the 31st of June); such a time is not one.
-  const isReal = date.getUTCMonth() === month - 1 && date.getUTCDate() === day && hour < 24 && minute < 60 && second < 60
+  const isReal = month >= 1 && month <= 12 && day >= 1 && day <= daysIn(year, month) && hour < 24 && minute < 60 && second < 60
   if (!isReal || year < 1900) markMalformed(cursor)
-  return time
+  return Date.UTC(year, month - 1, day, hour, minute, second)
+}
+
+/** Comparisons with what is no number are false, so that a time of other characters than digits is not a real one. */
+function daysIn(year: number, month: number): number {
+  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
 }
 
 function digits(octets: Buffer, at: number, count: number): number {

@@ -23,6 +23,8 @@ export interface PresentedIdentity {
 export interface AcceptedPeer {
   readonly ok: true
   readonly value: Peer
+  /** Ms since the epoch: since when everything on its path is valid. */
+  readonly validFrom: number
   /** Ms since the epoch: the first end of validity on the path, at which the peer is no longer known. */
   readonly validUntil: number
 }
@@ -89,7 +91,13 @@ function judge(sent: readonly Certificate[], { trust, now, role, signaturesVerif
   const peer = peerOf(id.value, path.value)
   if (trust.revocations.isRevoked(peer)) return refusal('ERR_SVID_REVOKED', peer.id.uri)
   remember(path.value, trust)
-  return { ok: true, value: peer, validUntil: Math.min(...path.value.map(({ facts }) => facts.certificate.notAfter)) }
+  const times = path.value.map(({ facts }) => facts.certificate)
+  return {
+    ok: true,
+    value: peer,
+    validFrom: Math.max(...times.map(({ notBefore }) => notBefore)),
+    validUntil: Math.min(...times.map(({ notAfter }) => notAfter)),
+  }
 }
 
 /** Roots that a peer sends along are known already, and not asked again. */

@@ -35,14 +35,24 @@ export function verifyPeerSocket(
 ): PeerVerdict {
   const leaf = socket.getPeerX509Certificate()
   if (leaf === undefined) return { ...refusal('ERR_TLS_NO_CERTIFICATE'), presented: undefined }
-  const sent = certificatesOf(leaf, trust)
+  const chain = chainOf(leaf)
+  const key = memoryKey(chain, role)
+  const fault = checkConnection(socket, minVersion)
+  if (fault === undefined && socket.authorized) {
+    const known = trust.peers.get(key, now)
+    if (known !== undefined && now >= known.validFrom)
+      return { ok: true, value: known.peer, validFrom: known.validFrom, validUntil: known.validUntil }
+  }
+  const sent = readChain(chain, trust)
   if (!sent.ok) return { ...sent, presented: undefined }
   const presented = presentedBy(sent.value)
-  const fault = checkConnection(socket, minVersion)
   if (fault !== undefined) return { ...fault, presented }
   const verdict = verifyCertificates(sent.value, { trust, now, role, signaturesVerified: contextIsCurrent && socket.authorized })
+  if (!verdict.ok) return verdict
   // Last, since our reasons say more than OpenSSL's, which are only the last it met; but nobody passes whom it did not verify.
-  if (verdict.ok && !socket.authorized) return { ...refusal('ERR_TLS_UNVERIFIED', String(socket.authorizationError)), presented }
+  if (!socket.authorized) return { ...refusal('ERR_TLS_UNVERIFIED', String(socket.authorizationError)), presented }
+  const { value: peer, validFrom, validUntil } = verdict
+  trust.peers.set(key, { peer, validFrom, validUntil }, validUntil + 1)
   return verdict
 }
 
@@ -53,11 +63,25 @@ function checkConnection(socket: TLSSocket, minVersion: MinVersion): Refusal | u
   return refusal('ERR_TLS_VERSION', String(version))
 }
 
-function certificatesOf(leaf: X509Certificate, trust: TrustStore): Result<readonly Certificate[]> {
+/** What was sent, up to one certificate more than is taken. */
+function chainOf(leaf: X509Certificate): readonly X509Certificate[] {
+  const chain: X509Certificate[] = []
+  for (let x509: X509Certificate | undefined = leaf; x509 !== undefined && chain.length <= LONGEST_CHAIN; x509 = x509.issuerCertificate) {
+    chain.push(x509)
+  }
+  return chain
+}
+
+/** Peers come back with the same certificates. DER says itself where it ends, so that no two chains have the same octets in a row. */
+function memoryKey(chain: readonly X509Certificate[], role: PeerRole): string {
+  return `${role} ${hash('sha256', Buffer.concat(chain.map(({ raw }) => raw)), 'base64')}`
+}
+
+function readChain(chain: readonly X509Certificate[], trust: TrustStore): Result<readonly Certificate[]> {
+  if (chain.length > LONGEST_CHAIN) return refusal('ERR_SVID_TOO_LARGE', `more than ${LONGEST_CHAIN} certificates were sent`)
   const sent: Certificate[] = []
-  for (let x509: X509Certificate | undefined = leaf; x509 !== undefined; x509 = x509.issuerCertificate) {
-    if (sent.length === LONGEST_CHAIN) return refusal('ERR_SVID_TOO_LARGE', `more than ${LONGEST_CHAIN} certificates were sent`)
-    const certificate = x509 === leaf ? readCertificate(x509) : readIssuer(x509, trust)
+  for (const [index, x509] of chain.entries()) {
+    const certificate = index === 0 ? readCertificate(x509) : readIssuer(x509, trust)
     if (!certificate.ok) return certificate
     sent.push(certificate.value)
   }

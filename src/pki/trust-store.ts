@@ -2,6 +2,7 @@
 import { hash, type X509Certificate } from 'node:crypto'
 import { type BoundedCache, createBoundedCache } from '#base/bounded-cache'
 import { PosternError } from '#base/errors'
+import type { Peer } from '#identity/peer'
 import type { Bundle, Root } from './bundle.ts'
 import type { LeafFacts } from './leaf-facts.ts'
 import { NO_REVOCATIONS, type Revocations } from './revocations.ts'
@@ -12,7 +13,14 @@ export interface Certificate {
   readonly facts: LeafFacts
 }
 
-/** Immutable but for its memory of intermediates. */
+/** A peer that was accepted before, with the time in which all certificates on its path are valid: ms since the epoch, both ends included. */
+export interface KnownPeer {
+  readonly peer: Peer
+  readonly validFrom: number
+  readonly validUntil: number
+}
+
+/** Immutable but for its memory, which holds nothing that these roots and revocations would not find again. */
 export interface TrustStore {
   readonly ownTrustDomain: string
   readonly bundles: ReadonlyMap<string, Bundle>
@@ -32,9 +40,12 @@ export interface TrustStore {
   readonly intermediates: BoundedCache<string, Certificate>
   /** `child issuer` fingerprints of certificates above leaves whose signature was verified. */
   readonly signatures: BoundedCache<string, true>
+  /** By role and SHA-256 of all that the peer sent. */
+  readonly peers: BoundedCache<string, KnownPeer>
 }
 
 const REMEMBERED = 1024
+const REMEMBERED_PEERS = 4096
 
 /** @throws ERR_BUNDLE_EMPTY without a bundle for `ownTrustDomain`, ERR_BUNDLE_CONFLICT where two domains could be mistaken for each other */
 export function createTrustStore(
@@ -68,6 +79,7 @@ export function createTrustStore(
     digest: digestOf(ownTrustDomain, bundles, revocations),
     intermediates: createBoundedCache(REMEMBERED),
     signatures: createBoundedCache(REMEMBERED),
+    peers: createBoundedCache(REMEMBERED_PEERS),
   }
 }
 

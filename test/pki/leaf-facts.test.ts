@@ -193,6 +193,28 @@ test('both forms of time are read, and two-digit years from 50 on are of the las
   ])
 })
 
+test('every day of the calendar is read, and none that is not in it', () => {
+  for (const [day, isReal] of [
+    ['20000229', true],
+    ['19000229', false],
+    ['21000229', false],
+    ['20240229', true],
+    ['20260430', true],
+    ['20260431', false],
+    ['20261231', true],
+    ['20261232', false],
+    ['20260100', false],
+    ['20261301', false],
+    ['20260001', false],
+  ] as const) {
+    const certificate = assemble({ validity: sequence(der(0x18, `${day}000000Z`), der(0x18, '99991231235959Z')) })
+    assert.equal(readLeafFacts(certificate).ok, isReal, day)
+  }
+  for (const time of ['20260101240000Z', '20260101006000Z', '20260101000060Z']) {
+    assert.equal(reasonOf(assemble({ validity: sequence(der(0x18, time), der(0x18, '99991231235959Z')) })), 'ERR_SVID_MALFORMED')
+  }
+})
+
 test('unique identifiers of issuer and subject are passed over', () => {
   const certificate = assemble({
     uniqueIds: [der(0x81, Buffer.of(0, 1)), der(0x82, Buffer.of(0, 2))],

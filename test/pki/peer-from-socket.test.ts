@@ -263,6 +263,50 @@ test('after a reload with another root, who chains to the old one is refused and
   assert.ok(verifyPeerSocket(serverEnd(await listener.connect(young)), after, Date.now(), { contextIsCurrent: true }).ok)
 })
 
+test('a peer that comes back is known by all that it sent, as long as that is valid and no longer', async () => {
+  const trust = trustIn([a])
+  await using listener = await listenTls(serverTlsOptions(identity, trust))
+  const svid = await a.issue('/x')
+  const first = verifyPeerSocket(serverEnd(await listener.connect(clientOf(svid))), trust, Date.now())
+  const pair = await listener.connect(clientOf(svid))
+  const second = verifyPeerSocket(serverEnd(pair), trust, Date.now())
+  assert.ok(first.ok && second.ok)
+  assert.equal(second.value, first.value)
+  assert.deepEqual([second.validFrom, second.validUntil], [first.validFrom, first.validUntil])
+  assert.equal(trust.peers.size, 1)
+  const at = (now: number): string => {
+    const verdict = verifyPeerSocket(serverEnd(pair), trust, now)
+    return verdict.ok ? 'accepted' : verdict.reason
+  }
+  assert.equal(at(first.validUntil), 'accepted')
+  assert.equal(at(first.validUntil + 1), 'ERR_SVID_EXPIRED')
+  assert.equal(at(first.validFrom - 1), 'ERR_SVID_NOT_YET_VALID')
+  assert.equal(at(Date.now()), 'accepted')
+  // The same leaf with other certificates beside it is judged anew.
+  const other = await listener.connect(clientOf({ ...svid, certificatePem: svid.certificatePem + a.root.certificatePem }))
+  assert.ok(verifyPeerSocket(serverEnd(other), trust, Date.now()).ok)
+  assert.equal(trust.peers.size, 2)
+  await listener
+    .connect(clientOf(await a.issueFlawed({ signer: strangersKey })))
+    .then((forged) => verifyPeerSocket(serverEnd(forged), trust, Date.now()))
+  assert.equal(trust.peers.size, 2)
+})
+
+test('who is known is still refused over an old version, or a context that did not verify it', async () => {
+  const trust = trustIn([a])
+  const svid = await a.issue('/x')
+  await using strict = await listenTls(serverTlsOptions(identity, trust))
+  assert.ok(verifyPeerSocket(serverEnd(await strict.connect(clientOf(svid))), trust, Date.now()).ok)
+  await using old = await listenTls(serverTlsOptions(identity, trust, { minVersion: 'TLSv1.2' }))
+  const verdicts = [verifyPeerSocket(serverEnd(await old.connect({ ...clientOf(svid), maxVersion: 'TLSv1.2' })), trust, Date.now())]
+  await using strange = await listenTls(serverTlsOptions(identity, trustIn([b])))
+  verdicts.push(verifyPeerSocket(serverEnd(await strange.connect(clientOf(svid))), trust, Date.now()))
+  assert.deepEqual(
+    verdicts.map((verdict) => (verdict.ok ? 'accepted' : verdict.reason)),
+    ['ERR_TLS_VERSION', 'ERR_TLS_UNVERIFIED'],
+  )
+})
+
 test('intermediates of accepted peers are remembered, and no others', async () => {
   const trust = trustIn([a])
   await using listener = await listenTls(serverTlsOptions(identity, trust))

@@ -30,10 +30,10 @@ export async function listenTls(options: tls.TlsOptions): Promise<TlsListener> {
     server,
     port,
     async connect(clientOptions) {
-      const accepted = Promise.race([
-        once(server, 'secureConnection').then(([socket]) => ({ server: socket as tls.TLSSocket, error: undefined })),
-        once(server, 'tlsClientError').then(([error]) => ({ server: undefined, error: error as Error })),
-      ])
+      const { promise: accepted, resolve: settle } = Promise.withResolvers<Pick<TlsPair, 'server' | 'error'>>()
+      const admit = (socket: tls.TLSSocket): void => settle({ server: socket, error: undefined })
+      const fail = (error: Error): void => settle({ server: undefined, error })
+      server.once('secureConnection', admit).once('tlsClientError', fail)
       const client = tls.connect({ port, host: '127.0.0.1', ...clientOptions })
       sockets.add(client)
       const connected = new Promise<Error | undefined>((resolve) => {
@@ -42,6 +42,7 @@ export async function listenTls(options: tls.TlsOptions): Promise<TlsListener> {
       })
       client.on('error', () => {})
       const [end, clientError] = await Promise.all([accepted, connected])
+      server.off('secureConnection', admit).off('tlsClientError', fail)
       end.server?.on('error', () => {})
       if (end.server !== undefined) sockets.add(end.server)
       return { server: end.server, client, error: end.error ?? clientError }
