@@ -22,7 +22,7 @@ export interface DecisionLogOptions {
   readonly allowedSample?: number
   /** What gives way when records cannot be written: records of allowed requests, or the requests. Default `drop`. */
   readonly onOverload?: 'drop' | 'refuse'
-  /** Text that may wait, in bytes. Default 4 MiB (about 8,000 records); sensible from 256 KiB. */
+  /** Text that may wait, in bytes. Default 4 MiB (about 6,000 records); sensible from 256 KiB. */
   readonly capacityBytes?: number
   /** The digest of a policy generation, for the record; `''` if it is not known any more. */
   readonly digestOf?: (generation: number) => string
