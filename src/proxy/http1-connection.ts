@@ -159,6 +159,9 @@ export class Http1Connection implements LiveConnection {
     if (bytes === undefined) return this.resumeReading()
     this.#unread = undefined
     this.#readBody(bytes)
+    // The caller may have ended while its bytes were waiting: the rest of the body will never come.
+    const exchange = this.#exchange
+    if (this.#ended && exchange !== undefined && !exchange.requestDone) return exchange.abort()
     this.resumeReading()
   }
 
