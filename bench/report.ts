@@ -109,7 +109,7 @@ ${table(
 
 - Everybody uses the same certificates (P-256, leaf and intermediate), TLS 1.3 with X25519, and the same upstream, which answers 1 KB; nobody
   offers to resume a session, and the load generator counts that none was and that every handshake presented a certificate.
-- One worker each, pinned to one core; load and upstream on the other. CPU is the kernel's account of the proxy's own processes, user and
+- One worker each, pinned to one core; load and upstream on the other; both before other processes where root runs it. CPU is the kernel's account of the proxy's own processes, user and
   system; requests are counted by the upstream in the same window, which leaves out the beginning and the end of the load.
 - Contenders take turns, round after round, after one round to warm up; figures are medians over that half of each contender's turns in
   which other processes of the machine did least; ratios are of medians.

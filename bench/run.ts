@@ -29,7 +29,7 @@ const { values, positionals } = parseArgs({
 async function run(names: readonly string[]): Promise<CaseReport> {
   ensureCommands()
   if (values.program === undefined) execFileSync(process.execPath, [join(ROOT, 'scripts/build.ts')], { stdio: 'inherit' })
-  const busyBefore = await busyShare()
+  const busyBefore = await busyShare(1000)
   moveToLoadCore()
   const folder = mkdtempSync(join(tmpdir(), 'postern-bench-'))
   try {

@@ -67,6 +67,7 @@ async function compareCpu(bench: Bench, contenders: readonly Contender[], connec
     seconds: bench.quick ? 1 : 3,
     connections,
     closeEach,
+    patience: bench.quick ? 0 : 240,
   })
 }
 

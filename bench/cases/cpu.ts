@@ -2,7 +2,7 @@
 import process from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Running } from '../contenders/contender.ts'
-import { type MachineTime, machineTime } from '../environment/machine.ts'
+import { busyShare, type MachineTime, machineTime } from '../environment/machine.ts'
 import { cpuSeconds, tree } from '../environment/processes.ts'
 import type { Upstream } from '../environment/upstream.ts'
 import type { Load } from '../load/wrk.ts'
@@ -16,6 +16,8 @@ export interface CpuOptions {
   readonly seconds: number
   readonly connections: number
   readonly closeEach: boolean
+  /** How long to wait, all in all, for others to leave the machine alone, and to repeat turns they disturbed; seconds. */
+  readonly patience: number
 }
 
 export interface CpuResult {
@@ -77,18 +79,38 @@ async function turn(contender: Running, { load, upstream, seconds, connections, 
   return result
 }
 
+/** Above this share of the machine others disturb what is measured. */
+const QUIET = 0.08
+
+/** Waits for a quiet moment while there is time, and takes another turn where it did not last. */
+function createPatientTurn(options: CpuOptions): (contender: Running) => Promise<Turn> {
+  let left = options.patience * 1000
+  return async (contender) => {
+    for (;;) {
+      const begun = performance.now()
+      while (left > performance.now() - begun && (await busyShare(250)) > QUIET);
+      const waited = performance.now() - begun
+      const result = await turn(contender, options)
+      left -= waited
+      if (result.foreign <= QUIET || left <= 0) return result
+      left -= performance.now() - begun - waited
+    }
+  }
+}
+
 /** The half of the turns in which others did least: what they do to caches and to the core shared by two threads is not the contender's. */
 export function quieterHalf(turns: readonly Turn[]): Turn[] {
   return turns.toSorted((a, b) => a.foreign - b.foreign).slice(0, Math.ceil(turns.length / 2))
 }
 
-/** The first round warms up and is not counted. */
+/** A round before the first warms up. */
 export async function measureCpu(contenders: readonly Running[], options: CpuOptions): Promise<CpuResult[]> {
   const all = contenders.map((contender) => ({ contender, turns: [] as Turn[] }))
-  for (let round = 0; round <= options.rounds; round++) {
+  const take = createPatientTurn(options)
+  for (const { contender } of all) await turn(contender, options)
+  for (let round = 0; round < options.rounds; round++) {
     for (const { contender, turns } of all) {
-      const result = await turn(contender, options)
-      if (round > 0) turns.push(result)
+      turns.push(await take(contender))
     }
   }
   return all.map(({ contender, turns }) => {

@@ -32,15 +32,15 @@ export interface Running extends AsyncDisposable {
 
 export function running(name: string, port: number, child: ChildProcess, begun: number): Running {
   const readyMs = performance.now() - begun
-  // Taken once: all of them have their workers by the time they are ready.
-  const pids = tree(child.pid ?? 0)
+  // Looked up each time: nginx takes connections before it has its worker.
+  const pids = (): number[] => tree(child.pid ?? 0)
   return {
     name,
     port,
     child,
     readyMs,
-    cpuSeconds: () => cpuSeconds(pids),
-    residentMegabytes: () => residentMegabytes(pids),
+    cpuSeconds: () => cpuSeconds(pids()),
+    residentMegabytes: () => residentMegabytes(pids()),
     [Symbol.asyncDispose]: () => end(child),
   }
 }

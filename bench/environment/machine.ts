@@ -27,9 +27,9 @@ export function machineTime(): MachineTime {
 }
 
 /** Share of the processors that is in use while the benchmark itself does nothing, 0 to 1. */
-export async function busyShare(): Promise<number> {
+export async function busyShare(milliseconds: number): Promise<number> {
   const from = machineTime()
-  await delay(1000)
+  await delay(milliseconds)
   const to = machineTime()
   return (to.busy - from.busy) / (to.all - from.all)
 }
