@@ -7,13 +7,13 @@ import { ExtendedKeyUsage, Extension, KeyUsageFlags } from '@peculiar/x509'
 import type { ReasonCode } from '#base/reasons'
 import { type Authority, createAuthority, loadAuthority } from '#pki/authority'
 import { issueSvid } from '#pki/issue'
-import { keyIdentifier, publicKeyOf } from '#pki/keys'
 import { type PeerVerdict, verifyChain } from '#pki/path-verdict'
 import { createRevocations, type Revocation } from '#pki/revocations'
 import type { PeerRole } from '#pki/svid-rules'
 import type { TrustStore } from '#pki/trust-store'
 import { type CertificateFlaws, createTestMesh, issueCertificate } from '../support/authority.ts'
-import { der, oid, sequence } from '../support/der-writer.ts'
+import { sequence } from '../support/der-writer.ts'
+import { issueSigner } from '../support/signers.ts'
 import { trustIn } from '../support/trust.ts'
 
 const HOUR = 3_600_000
@@ -40,29 +40,6 @@ function assertRefused(verdict: PeerVerdict, reason: ReasonCode, detail?: RegExp
   if (detail !== undefined) assert.match(verdict.detail, detail)
 }
 
-/** A certificate above leaves, with what `flaws` say changed from a right intermediate. */
-async function signerOf(authority: Authority, flaws: CertificateFlaws = {}): Promise<Authority> {
-  const { certificate, certificatePem, keyPem, privateKey } = await issueCertificate({
-    authority,
-    subject: [['O', 'intermediate']],
-    uris: [`spiffe://${authority.trustDomain}`],
-    basicConstraints: { ca: true },
-    keyUsage: { usages: KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign },
-    extendedKeyUsage: null,
-    ...flaws,
-  })
-  return {
-    ...authority,
-    certificate,
-    certificatePem,
-    keyPem,
-    privateKey,
-    chain: [certificate, ...authority.chain],
-    subject: sequence(der(0x31, sequence(oid('2.5.4.10'), der(0x0c, 'intermediate')))),
-    keyId: flaws.subjectKeyId ?? keyIdentifier(publicKeyOf(privateKey)),
-  }
-}
-
 test('X-18: a chain from a leaf over an intermediate to a root of its own domain makes a peer', async () => {
   const { chain, certificate } = await a.issue('/ns/shop/sa/cart')
   for (const trust of [alone, federated, trustIn([b, a])]) {
@@ -78,7 +55,7 @@ test('X-18: a chain from a leaf over an intermediate to a root of its own domain
 })
 
 test('the peer is known no longer than anything on its path is valid', async () => {
-  const brief = await signerOf(a.root, { notAfter: now + 10 * 60_000 })
+  const brief = await issueSigner(a.root, { notAfter: now + 10 * 60_000 })
   const { certificate } = await issueCertificate({ authority: brief, notAfter: now + HOUR })
   const verdict = verdictOn([certificate, ...brief.chain])
   assert.ok(verdict.ok)
@@ -220,26 +197,26 @@ const WRONG_SIGNERS: readonly (readonly [string, ReasonCode, CertificateFlaws])[
 
 for (const [title, reason, flaws] of WRONG_SIGNERS) {
   test(`${title} is refused with ${reason}`, async () => {
-    const signer = await signerOf(a.root, flaws)
+    const signer = await issueSigner(a.root, flaws)
     const { certificate } = await issueCertificate({ authority: signer })
     for (const trust of [alone, federated]) assertRefused(verdictOn([certificate, ...signer.chain], { trust }), reason)
   })
 }
 
 test('X-13: an intermediate without keyCertSign is refused with ERR_SVID_SIGNER_NO_CERT_SIGN', async () => {
-  const signer = await signerOf(a.root, { keyUsage: { usages: KeyUsageFlags.cRLSign } })
+  const signer = await issueSigner(a.root, { keyUsage: { usages: KeyUsageFlags.cRLSign } })
   const { certificate } = await issueCertificate({ authority: signer })
   assertRefused(verdictOn([certificate, ...signer.chain]), 'ERR_SVID_SIGNER_NO_CERT_SIGN')
 })
 
 test('an intermediate for servers alone is accepted above a server', async () => {
-  const signer = await signerOf(a.root, { extendedKeyUsage: [ExtendedKeyUsage.serverAuth] })
+  const signer = await issueSigner(a.root, { extendedKeyUsage: [ExtendedKeyUsage.serverAuth] })
   const { certificate } = await issueCertificate({ authority: signer })
   assert.ok(verdictOn([certificate, ...signer.chain], { role: 'server' }).ok)
 })
 
 test('X-5: an intermediate that is no SVID itself is accepted, since that is only recommended', async () => {
-  const signer = await signerOf(a.root, { uris: [] })
+  const signer = await issueSigner(a.root, { uris: [] })
   const { certificate } = await issueCertificate({ authority: signer })
   assert.ok(verdictOn([certificate, ...signer.chain]).ok)
 })
@@ -250,8 +227,8 @@ test('more intermediates than a path length allows are refused, and those under 
   const two = await createAuthority({ ...times, kind: 'intermediate', issuer: one, pathLength: 0 })
   const svid = await issueSvid({ authority: two, id: 'spiffe://a.example/x', now, ttl: HOUR })
   assertRefused(verdictOn([svid.certificate, ...two.chain]), 'ERR_SVID_PATH_LENGTH')
-  const sameName = await signerOf(a.root, { basicConstraints: { ca: true, pathLength: 0 } })
-  const below = await signerOf(sameName)
+  const sameName = await issueSigner(a.root, { basicConstraints: { ca: true, pathLength: 0 } })
+  const below = await issueSigner(sameName)
   const { certificate } = await issueCertificate({ authority: below })
   assert.ok(verdictOn([certificate, ...below.chain]).ok)
 })
@@ -361,7 +338,7 @@ test('a leaf that does not name the key of its issuer can be revoked by it all t
 
 test('B-15: a leaf of one domain issued by the authority of another is refused, in either order of the bundles', async () => {
   const posing = await b.issueFlawed({ uris: ['spiffe://a.example/admin'] })
-  const intermediateOfB = await signerOf(b.root, { uris: [] })
+  const intermediateOfB = await issueSigner(b.root, { uris: [] })
   const posingBelow = await issueCertificate({ authority: intermediateOfB, uris: ['spiffe://a.example/admin'] })
   const direct = await issueCertificate({ authority: b.root, uris: ['spiffe://a.example/admin'] })
   for (const trust of [trustIn([a, b]), trustIn([b, a])]) {
@@ -432,7 +409,7 @@ test('two domains with equally named roots: a leaf by B that claims A, with or w
 })
 
 test('where trust is federated, two versions of an intermediate make the path ambiguous; alone, the path is still to one root', async () => {
-  const one = await signerOf(a.root)
+  const one = await issueSigner(a.root)
   const again = await issueCertificate({
     authority: a.root,
     privateKey: one.privateKey,
@@ -452,7 +429,7 @@ test('where trust is federated, every certificate that was sent must name its is
   const { chain } = await a.issue('/x')
   const stranger = await createTestMesh('stranger.example')
   assertRefused(verdictOn([...chain, stranger.root.certificate], { trust: federated }), 'ERR_SVID_ISSUER_UNKNOWN')
-  const silent = await signerOf(a.root, { authorityKeyId: null })
+  const silent = await issueSigner(a.root, { authorityKeyId: null })
   assertRefused(verdictOn([...chain, silent.certificate], { trust: federated }), 'ERR_SVID_NO_ISSUER_KEY_ID')
   assert.ok(verdictOn([...chain, stranger.root.certificate]).ok)
   assert.ok(verdictOn([...chain, b.root.certificate], { trust: federated }).ok)
