@@ -1,6 +1,7 @@
 /** The small HTTP server behind health, metrics and admin: a table of exact routes, and limits that suit nothing larger. */
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Log } from './log.ts'
 
 export interface SmallRequest {
@@ -31,7 +32,7 @@ export interface SmallServerOptions {
   readonly log: Log
   /** Only requests whose Host is a loopback name are answered, which keeps web pages that rebind their name out. Default false. */
   readonly loopbackHostOnly?: boolean
-  /** Connections at once; more are closed. Default 64. */
+  /** Connections at once; a new one beyond that takes the place of the oldest. Default 64. */
   readonly connections?: number
 }
 
@@ -52,7 +53,7 @@ export function createSmallServer({ routes, log, loopbackHostOnly = false, conne
     },
     (request, response) => void serve(request, response),
   )
-  server.maxConnections = connections
+  keepNewest(server, connections)
   server.timeout = 2 * TIMEOUT
   server.maxRequestsPerSocket = 1
   server.on('clientError', (_error, socket) => void socket.destroy())
@@ -90,6 +91,20 @@ export function createSmallServer({ routes, log, loopbackHostOnly = false, conne
   }
 
   return server
+}
+
+/** Whoever holds connections open cannot keep a probe out: were new ones turned away, the process would be taken for dead. */
+function keepNewest(server: Server, limit: number): void {
+  const open = new Set<Socket>()
+  server.on('connection', (socket) => {
+    const [oldest] = open
+    if (oldest !== undefined && open.size >= limit) {
+      open.delete(oldest)
+      oldest.destroy()
+    }
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+  })
 }
 
 export function json(value: unknown, status = 200): SmallResponse {

@@ -113,12 +113,18 @@ for (const { host, status } of HOSTS) {
     }))
 }
 
-test('connections beyond the limit are closed', () =>
+test('who holds connections open cannot keep others out: the oldest goes', () =>
   serving({ connections: 2 }, async (port) => {
     const held = [connect(port, '127.0.0.1'), connect(port, '127.0.0.1')]
+    const closings = held.map((socket) =>
+      once(
+        socket.on('error', () => undefined),
+        'close',
+      ),
+    )
     await Promise.all(held.map((socket) => once(socket, 'connect')))
-    const extra = connect(port, '127.0.0.1')
-    extra.on('error', () => undefined)
-    await once(extra, 'close')
-    for (const socket of held) socket.destroy()
+    assert.equal((await ask(port, '/plain')).status, 200)
+    await closings[0]
+    assert.equal(held[1]?.destroyed, false)
+    held[1]?.destroy()
   }))
