@@ -81,7 +81,7 @@ function ofPemBlock(block: PemBlock, password: string | undefined): readonly Con
   const { label, der, text } = block
   if (/^(X509 |TRUSTED )?CERTIFICATE$/.test(label)) return [{ kind: 'certificate', der }]
   if (/^(NEW )?CERTIFICATE REQUEST$/.test(label)) return [{ kind: 'certificate request', der }]
-  if (label === 'X509 CRL') return [{ kind: 'revocation list', der }]
+  if (/^(X509 )?CRL$/.test(label)) return [{ kind: 'revocation list', der }]
   if (label.endsWith('PRIVATE KEY')) {
     return [ofPrivateKey(text, label === 'ENCRYPTED PRIVATE KEY' || text.includes('Proc-Type: 4,ENCRYPTED'), password)]
   }

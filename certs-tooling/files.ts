@@ -49,8 +49,15 @@ export function writeFiles(files: readonly OutputFile[]): void {
     }
     for (const { from, to } of staged) naming(to, () => renameSync(from, to))
   } finally {
-    for (const { from } of staged) rmSync(from, { force: true })
+    for (const { from } of staged) discard(from)
   }
+}
+
+// What cannot be removed must not hide why it could not be written.
+function discard(path: string): void {
+  try {
+    rmSync(path, { force: true })
+  } catch {}
 }
 
 function writeDurably(path: string, { content, mode }: OutputFile): void {

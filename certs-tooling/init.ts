@@ -10,7 +10,7 @@ import { certificatesOfPem } from '#pki/pem'
 import { AUTHORITY_FILES, authorityFiles, filesPresent, makeAuthority, readAuthorityFolder } from './authority-folder.ts'
 import { exists, makeFolder, readFile, writeFiles } from './files.ts'
 import { jsonOption, keyAlgorithmOption, spanOption } from './options.ts'
-import { columns, mark, shellWord, timeText } from './text.ts'
+import { columns, jsonText, mark, shellWord, timeText } from './text.ts'
 
 const OPTIONS = {
   'trust-domain': { type: 'string' },
@@ -137,7 +137,7 @@ function report(result: Outcome, shown: string, io: CommandIo, json: boolean): v
   if (json) {
     const { rootNotAfter, intermediateNotAfter, ...rest } = result
     const times = { rootNotAfter: timeText(rootNotAfter), intermediateNotAfter: timeText(intermediateNotAfter) }
-    io.stdout.write(`${JSON.stringify({ ...rest, ...times }, undefined, 2)}\n`)
+    io.stdout.write(jsonText({ ...rest, ...times }))
     return
   }
   const dir = shellWord(shown)

@@ -7,7 +7,7 @@ import { describeItems, type ItemReport } from './describe.ts'
 import { readInput } from './files.ts'
 import { jsonOption, PASSWORD_OPTIONS, passwordOption } from './options.ts'
 import { inspectionText, shortText } from './inspection-text.ts'
-import { timeText } from './text.ts'
+import { jsonText, timeText } from './text.ts'
 import { explainReason, judge, readTrust, type Verdict } from './verdict.ts'
 
 const OPTIONS = {
@@ -69,7 +69,7 @@ async function inspect(args: readonly string[], io: CommandIo, clock: Clock): Pr
     refreshHintSeconds: content.refreshHintSeconds,
     verdict: trust === undefined ? undefined : judge(chain, trust, now),
   }
-  if (json) io.stdout.write(`${JSON.stringify(asJson(inspection, now), undefined, 2)}\n`)
+  if (json) io.stdout.write(jsonText(asJson(inspection, now)))
   else io.stdout.write(values.short ? shortText(inspection, now) : inspectionText(inspection, now, io))
   return 0
 }

@@ -10,7 +10,7 @@ import { KEY_ALGORITHMS } from '#pki/keys'
 import { readAuthorityFolder } from './authority-folder.ts'
 import { exists, makeFolder, type OutputFile, readInput, writeFiles } from './files.ts'
 import { jsonOption, keyAlgorithmOption, spanOption } from './options.ts'
-import { columns, mark, printable, spanText, timeText } from './text.ts'
+import { columns, jsonText, mark, printable, spanText, timeText } from './text.ts'
 
 const OPTIONS = {
   id: { type: 'string' },
@@ -68,7 +68,7 @@ async function issue(args: readonly string[], io: CommandIo, clock: Clock): Prom
   const files = svidFiles(folder, svid.certificatePem, svid.keyPem, bundlePem)
   writeFiles(files)
   const facts = { id, serial: svid.serial, notBefore: timeText(svid.notBefore), notAfter: timeText(svid.notAfter), clamped: svid.clamped }
-  if (json) io.stdout.write(`${JSON.stringify({ ...facts, files: files.map((file) => file.path) }, undefined, 2)}\n`)
+  if (json) io.stdout.write(jsonText({ ...facts, files: files.map((file) => file.path) }))
   else {
     io.stdout.write(files.map((file) => `${mark('√', io)} ${join(out, file.path.slice(folder.length))}\n`).join(''))
     io.stdout.write(

@@ -6,6 +6,16 @@ export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`)
 }
 
+/** Indented JSON with a newline at its end; what `printable` would show is escaped, so that it reads back as it was. */
+export function jsonText(value: unknown): string {
+  const json = JSON.stringify(value, undefined, 2)
+  return `${json.replace(/[\x7f-\x9f\p{Cf}\p{Co}\u2028\u2029]/gu, (character) => character.split('').map(escapeUnit).join(''))}\n`
+}
+
+function escapeUnit(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
+
 /** `2d 3h`, `7h 59m`, `4m 10s`, `9s`: the two largest units. */
 export function spanText(ms: number): string {
   const seconds = Math.floor(Math.abs(ms) / 1000)

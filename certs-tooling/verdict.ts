@@ -47,9 +47,11 @@ export async function readTrust(path: string, trustDomain: string | undefined, i
   return createTrustStore(domain, [readBundle(bytes.toString('utf8'), domain, path)])
 }
 
-/** The one trust domain that the authorities of a bundle name. @throws ERR_USAGE, ERR_BUNDLE_AUTHORITY */
+/** The one trust domain that the authorities of a bundle name. @throws ERR_USAGE, ERR_BUNDLE_AUTHORITY, ERR_FILE_KIND */
 export async function trustDomainOf(bytes: Buffer, path: string): Promise<string> {
-  const ids = certificatesOf(await recognise(bytes, path, undefined)).map((der) => describeCertificate(der).spiffeId)
+  const certificates = certificatesOf(await recognise(bytes, path, undefined))
+  if (certificates.length === 0) throw new PosternError('ERR_FILE_KIND', `${path} is no bundle: there is no certificate in it.`)
+  const ids = certificates.map((der) => describeCertificate(der).spiffeId)
   const domains = [...new Set(ids.flatMap((id) => (id === undefined ? [] : [id.slice('spiffe://'.length).split('/')[0] ?? ''])))]
   const [domain] = domains
   if (domains.length > 1) {

@@ -7,7 +7,7 @@ import type { TrustStore } from '#pki/trust-store'
 import { certificatesOf, recognise } from './content.ts'
 import { readInput } from './files.ts'
 import { jsonOption, PASSWORD_OPTIONS, passwordOption } from './options.ts'
-import { mark, printable, spanText, timeText } from './text.ts'
+import { jsonText, mark, printable, spanText, timeText } from './text.ts'
 import { explainReason, judge, readTrust, type Verdict } from './verdict.ts'
 
 const OPTIONS = {
@@ -62,7 +62,7 @@ async function verify(args: readonly string[], io: CommandIo, clock: Clock): Pro
       io.stderr.write(`postern: ${file}: ${error.message} (${error.code})\n`)
     }
   }
-  if (json) io.stdout.write(`${JSON.stringify({ at: timeText(now), verdicts: verdicts.map(asJson) }, undefined, 2)}\n`)
+  if (json) io.stdout.write(jsonText({ at: timeText(now), verdicts: verdicts.map(asJson) }))
   else io.stdout.write(verdicts.map((verdict) => asText(verdict, now, trust, io)).join(''))
   if (unreadable) return 2
   return verdicts.every((verdict) => verdict.accepted) ? 0 : 1
