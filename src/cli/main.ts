@@ -6,6 +6,7 @@ import { nearest } from '#base/suggest'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  demo: async () => (await import('./demo.ts')).demoCommand,
   sidecar: async () => (await import('./sidecar.ts')).sidecarCommand,
   policy: async () => (await import('./policy.ts')).policyCommand,
   explain: async () => (await import('./explain.ts')).explainCommand,

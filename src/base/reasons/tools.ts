@@ -1,5 +1,9 @@
 /** Reason codes of the command line. */
 export const toolReasons = {
+  ERR_DEMO: {
+    what: 'The demo could not be started.',
+    remedy: 'The message says which part failed, with the last line of each process.',
+  },
   ERR_USAGE: {
     what: 'The command was called with arguments it does not take.',
     remedy: 'Run the command with `--help` for its usage and an example.',

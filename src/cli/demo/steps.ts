@@ -1,0 +1,156 @@
+/** What a newcomer sees, step by step. Each step says what it expects, does it for real, and fails the demo if it came out otherwise. */
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { call, createAgent, type Credentials } from './caller.ts'
+import type { Service, Shop } from './shop.ts'
+
+export interface Stage {
+  readonly shop: Shop
+  /** A heading. */
+  title(text: string): void
+  /** One thing that should have happened. @param detail what did, shown below it */
+  show(ok: boolean, text: string, detail?: string): void
+  /** What `postern explain` says of a request. */
+  explain(service: Service, requestId: string): Promise<string>
+}
+
+const CATALOG = '/catalog/items/1'
+const CUT_MS = 2000
+
+export async function runSteps(stage: Stage): Promise<void> {
+  const { shop } = stage
+  const gateway = await shop.issue('/ns/edge/sa/gateway')
+  const cart = await shop.issue('/ns/shop/sa/cart')
+  const storefront = await shop.issue('/ns/shop/sa/storefront')
+
+  stage.title('Services that call each other, as policy allows')
+  const page = await call({ port: shop.ports.storefront, path: '/?user=ada', credentials: gateway })
+  stage.show(page.status === 200 && page.body.includes('Lantern'), 'gateway → storefront → cart → catalog: 200', page.body.trim())
+
+  stage.title('Refused by policy, and why')
+  await refusal(stage, 'storefront → catalog, going around the cart', '/catalog/items', storefront)
+  await refusal(stage, 'cart → catalog, an internal path', '/catalog/internal/stock', cart)
+
+  stage.title('Refused before a byte is served')
+  const expired = await shop.issue('/ns/shop/sa/cart', -3_600_000)
+  const foreign = await shop.issue('/ns/shop/sa/cart', 3_600_000, 'elsewhere.example')
+  const { catalog } = shop.ports
+  for (const [who, credentials] of [
+    ['a caller without a certificate', undefined],
+    ['one whose certificate has ended', expired],
+    ['one of another trust domain, under the same path', foreign],
+  ] as const) {
+    const answer = await call({ port: catalog, path: CATALOG, credentials })
+    stage.show(answer.status === 0, `${who}: connection closed`)
+  }
+
+  stage.title('Identity headers cannot be forged')
+  const forged = await call({
+    port: catalog,
+    path: '/catalog/whoami',
+    credentials: cart,
+    headers: { 'X-Postern-Principal': 'spiffe://example.org/ns/shop/sa/admin', x_forwarded_client_cert: 'URI=spiffe://example.org/admin' },
+  })
+  stage.show(
+    forged.body.includes('sa/cart"') && !forged.body.includes('admin'),
+    'the app sees who really called, whatever the caller claims',
+    forged.body,
+  )
+
+  await liveEdit(stage, cart)
+  await latency(stage, cart)
+}
+
+async function refusal(stage: Stage, what: string, path: string, credentials: Credentials): Promise<void> {
+  const answer = await call({ port: stage.shop.ports.catalog, path, credentials })
+  stage.show(answer.status === 403, `${what}: 403`, `the caller is told ${answer.body}`)
+  stage.show(answer.requestId !== '', `postern explain ${answer.requestId}`, await stage.explain('catalog', answer.requestId))
+}
+
+/** A policy edited while a response streams: new answers at once, and what runs is cut. */
+async function liveEdit(stage: Stage, cart: Credentials): Promise<void> {
+  const { shop } = stage
+  const port = shop.ports.catalog
+  stage.title('A policy edited live')
+  const before = await call({ port, path: CATALOG, credentials: cart })
+  let first = (): void => {}
+  const streaming = new Promise<void>((resolve) => {
+    first = resolve
+  })
+  const stream = call({ port, path: '/catalog/changes', credentials: cart, onData: () => first() })
+  await streaming
+
+  const policy = shop.readPolicy('catalog')
+  const edited = Date.now()
+  shop.writePolicy('catalog', policy.replace('sa/cart', 'sa/somebody-else'))
+  const cut = stream.then(() => Date.now() - edited)
+  const changed = await untilStatus(port, cart, 403)
+  stage.show(before.status === 200 && changed <= 1000, `cart → catalog: 200 before, 403 ${changed} ms after the edit`)
+  const cutAfter = await Promise.race([cut, new Promise<number>((resolve) => setTimeout(resolve, CUT_MS, Infinity))])
+  stage.show(cutAfter <= CUT_MS, `a download that was running was cut ${cutAfter} ms after the edit`)
+  shop.writePolicy('catalog', policy)
+  const restored = await untilStatus(port, cart, 200)
+  stage.show(restored <= 1000, `and 200 again ${restored} ms after it was taken back`)
+}
+
+/** Ms until the answer has that status, or Infinity after five seconds. */
+async function untilStatus(port: number, credentials: Credentials, status: number): Promise<number> {
+  const agent = createAgent(credentials)
+  const begun = Date.now()
+  try {
+    while (Date.now() - begun < 5000) {
+      if ((await call({ port, path: CATALOG, credentials, agent })).status === status) return Date.now() - begun
+    }
+    return Infinity
+  } finally {
+    agent.destroy()
+  }
+}
+
+const ROUNDS = 300
+
+async function latency(stage: Stage, credentials: Credentials): Promise<void> {
+  const { shop } = stage
+  stage.title('What it costs')
+  const agent = createAgent(credentials)
+  const guarded = await median(() => call({ port: shop.ports.catalog, path: CATALOG, credentials, agent }))
+  agent.destroy()
+  const direct = await median(() => callPlain(shop.appPorts.catalog))
+  stage.show(
+    Number.isFinite(guarded),
+    `median of ${ROUNDS} calls on a kept connection: ${direct.toFixed(2)} ms straight to the app, ${guarded.toFixed(2)} ms through the sidecar with mTLS, policy and records`,
+  )
+}
+
+async function median(once: () => Promise<unknown>): Promise<number> {
+  const took: number[] = []
+  for (let round = 0; round < ROUNDS; round++) {
+    const begun = performance.now()
+    await once()
+    took.push(performance.now() - begun)
+  }
+  return took.toSorted((a, b) => a - b)[ROUNDS / 2] ?? Infinity
+}
+
+function callPlain(port: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const outgoing = request({ host: '127.0.0.1', port, path: CATALOG }, (response) => {
+    response.resume()
+    response.on('end', resolve)
+  })
+  outgoing.on('error', reject)
+  outgoing.end()
+  return promise
+}
+
+/** Commands that work while the demo is kept. */
+export async function keptCommands(shop: Shop, writeFile: (name: string, text: string) => void): Promise<string> {
+  const cart = await shop.issue('/ns/shop/sa/cart', 24 * 3_600_000)
+  writeFile('cart.pem', cart.certificatePem)
+  writeFile('cart-key.pem', cart.keyPem)
+  const as = `--cert ${join(shop.dir, 'cart.pem')} --key ${join(shop.dir, 'cart-key.pem')}`
+  const at = `https://127.0.0.1:${shop.ports.catalog}`
+  return [`curl -sk ${as} ${at}/catalog/items`, `curl -sk ${as} ${at}/catalog/internal/stock`, `curl -sk ${at}/catalog/items`]
+    .map((line) => `  ${line}\n`)
+    .join('')
+}
