@@ -17,7 +17,8 @@ export function readRules(value: LocatedValue, what: string, complaints: Complai
     const map = asMap(item, 'A rule', complaints)
     if (map === undefined) return []
     const rules = readRule(map, index + 1, complaints)
-    const name = rules[0]?.name ?? ''
+    const name = rules[0]?.name
+    if (name === undefined) return []
     if (names.has(name)) warn(complaints, 'ERR_POLICY_NAME_TWICE', map.at, `Another rule of this policy is named \`${name}\` too.`)
     names.add(name)
     return rules

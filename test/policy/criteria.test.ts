@@ -228,7 +228,7 @@ function holds(criterion: string, operator: string, facts: RequestFacts): boolea
 }
 
 for (const [criterion, yes, no] of ROWS) {
-  test(`${criterion}`, () => {
+  test(criterion, () => {
     for (const [expected, rows] of [
       [true, yes],
       [false, no],
