@@ -14,6 +14,7 @@ import type { HeadLimits } from '#wire/http1/limits'
 import { readRequestHead } from '#wire/http1/request-reader'
 import { problemResponse, statusOf } from './answers.ts'
 import { Exchange } from './exchange.ts'
+import { createGather, type Gather } from './gather.ts'
 import type { Http1Upstream } from './http1-upstream.ts'
 import type { ConnectionDescription, LiveConnection, Registry } from './registry.ts'
 
@@ -76,8 +77,7 @@ export class Http1Connection implements LiveConnection {
   #partialSince = 0
   /** Bytes that came before their turn: a pipelined request, or a body before its upstream. */
   #unread: Buffer | undefined
-  #pieces: (string | Buffer)[] = []
-  #size = 0
+  readonly #output: Gather
   #touched: number
   #draining = false
   #ended = false
@@ -87,6 +87,7 @@ export class Http1Connection implements LiveConnection {
 
   constructor(socket: Socket, service: Http1Service) {
     this.#socket = socket
+    this.#output = createGather(socket)
     this.service = service
     this.#openedAt = service.now()
     this.#touched = this.#openedAt
@@ -114,31 +115,14 @@ export class Http1Connection implements LiveConnection {
 
   /** Gathers; `flush` sends. */
   write(piece: string | Buffer): void {
-    this.#pieces.push(piece)
-    this.#size += piece.length
+    this.#output.write(piece)
   }
 
   /** @returns false when the writer should wait for `onDownstreamWritable` */
   flush(): boolean {
-    const pieces = this.#pieces
-    if (pieces.length === 0 || this.#phase === 'closed') return true
-    const first = pieces[0]
-    let more: boolean
-    if (pieces.length === 1 && typeof first === 'string') {
-      more = this.#socket.write(first, 'latin1')
-    } else {
-      const bytes = Buffer.allocUnsafe(this.#size)
-      let at = 0
-      for (const piece of pieces) {
-        if (typeof piece === 'string') at += bytes.write(piece, at, piece.length, 'latin1')
-        else at += piece.copy(bytes, at)
-      }
-      more = this.#socket.write(bytes)
-    }
-    pieces.length = 0
-    this.#size = 0
+    if (this.#phase === 'closed' || this.#output.isEmpty) return true
     this.#touched = this.service.registry.coarseNow
-    return more
+    return this.#output.flush()
   }
 
   pauseReading(): void {
@@ -394,7 +378,7 @@ export class Http1Connection implements LiveConnection {
   }
 
   #gone(): void {
-    this.#pieces = []
+    this.#output.clear()
     this.service.registry.remove(this)
     this.service.closed()
   }

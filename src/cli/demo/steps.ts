@@ -15,6 +15,7 @@ export interface Stage {
 }
 
 const CATALOG = '/catalog/items/1'
+/** What runs is looked at in the turn of the swap; the rest is time to notice the edit. Slow machines included. */
 const CUT_MS = 2000
 
 export async function runSteps(stage: Stage): Promise<void> {
@@ -85,12 +86,12 @@ async function liveEdit(stage: Stage, cart: Credentials): Promise<void> {
   shop.writePolicy('catalog', policy.replace('sa/cart', 'sa/somebody-else'))
   const cut = stream.then(() => Date.now() - edited)
   const changed = await untilStatus(port, cart, 403)
-  stage.show(before.status === 200 && changed <= 1000, `cart → catalog: 200 before, 403 ${changed} ms after the edit`)
+  stage.show(before.status === 200 && changed <= CUT_MS, `cart → catalog: 200 before, 403 ${changed} ms after the edit`)
   const cutAfter = await Promise.race([cut, new Promise<number>((resolve) => setTimeout(resolve, CUT_MS, Infinity))])
   stage.show(cutAfter <= CUT_MS, `a download that was running was cut ${cutAfter} ms after the edit`)
   shop.writePolicy('catalog', policy)
   const restored = await untilStatus(port, cart, 200)
-  stage.show(restored <= 1000, `and 200 again ${restored} ms after it was taken back`)
+  stage.show(restored <= CUT_MS, `and 200 again ${restored} ms after it was taken back`)
 }
 
 /** Ms until the answer has that status, or Infinity after five seconds. */
