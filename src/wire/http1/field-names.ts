@@ -171,3 +171,29 @@ function equalsLower(lower: Uint8Array, bytes: Uint8Array, start: number, end: n
   }
   return true
 }
+
+const DISGUISED = [Buffer.from('contentlength'), Buffer.from('transferencoding')]
+
+/**
+ * A name that is no framing field to us but becomes one where punctuation is dropped or changed: `Content_Length` is
+ * CONTENT_LENGTH to a CGI or WSGI app, and `Transfer--Encoding` has met readers that squeeze it. Never called with the true names.
+ */
+export function disguisesFraming(bytes: Uint8Array, start: number, end: number): boolean {
+  return end - start >= 13 && DISGUISED.some((plain) => isWithPunctuation(plain, bytes, start, end))
+}
+
+function isWithPunctuation(plain: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  let matched = 0
+  for (let index = start; index < end; index++) {
+    const code = bytes[index] as number
+    if (!isAlphanumeric(code)) continue
+    if ((code | 0x20) !== plain[matched]) return false
+    matched++
+  }
+  return matched === plain.length
+}
+
+function isAlphanumeric(code: number): boolean {
+  const lower = code | 0x20
+  return (code >= 0x30 && code <= 0x39) || (lower >= 0x61 && lower <= 0x7a)
+}

@@ -3,7 +3,7 @@ import { Buffer, isUtf8 } from 'node:buffer'
 import { type Refusal, refusal } from '#base/result'
 import type { HeaderList } from '#http/header-list'
 import { FIELD_VALUE, TOKEN } from '#http/characters'
-import { knownField } from './field-names.ts'
+import { disguisesFraming, knownField } from './field-names.ts'
 import type { HeadLimits } from './limits.ts'
 
 /** Header lines as read. The fields beside `headers` are values, undefined where the field did not come. */
@@ -37,7 +37,8 @@ const VALUE = Uint8Array.from({ length: 256 }, (_, code) => (code >= 0x80 ? 3 : 
  * because this is where most of a head's time goes.
  *
  * Names with `_` are let through: they are legal, apps use them, and what could pass for one of our own headers
- * (`x_postern_principal`) is removed where headers are rewritten, by a comparison that ignores such differences.
+ * (`x_postern_principal`) is removed where headers are rewritten, by a comparison that ignores such differences. Only what
+ * could pass for a framing header is refused here, as it has no business in any request.
  *
  * @param text the bytes from `base` to `end` as latin1: values are slices of it, so that a head is copied once
  * @param strict as callers are treated: a field that has one value may not come twice, and values are UTF-8
@@ -98,6 +99,7 @@ export function readFields(
     const value = text.slice(valueStart - base, valueEnd - base)
     const known = knownField(bytes, nameStart, nameEnd)
     if (known === undefined) {
+      if (disguisesFraming(bytes, nameStart, nameEnd)) return refusal('ERR_HTTP_HEADER_NAME', 'looks like a framing header')
       const name = text.slice(nameStart - base, nameEnd - base)
       names.push(upper ? name.toLowerCase() : name)
       values.push(value)

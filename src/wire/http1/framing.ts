@@ -20,12 +20,20 @@ export function declaredLength(fields: Fields, minor: 0 | 1): number | undefined
   }
   if (contentLength === undefined) return undefined
   const length = parseLength(contentLength)
-  return length === -1 ? refusal('ERR_HTTP_CONTENT_LENGTH') : length
+  if (length === -1) return refusal('ERR_HTTP_CONTENT_LENGTH')
+  if (contentLength.length > 1 && contentLength.startsWith('0')) dropLeadingZeros(fields, length)
+  return length
 }
 
 /** Well-formed, but with a registered coding under `chunked`: a request that is honest and merely not supported. */
 function isOtherCoding(value: string): boolean {
   return /^(?:(?:x-)?gzip|deflate|(?:x-)?compress)(?:[ \t]*,[ \t]*chunked)$/i.test(value)
+}
+
+/** `010` is ten by the standard, and eight to whoever reads it as C does: what is forwarded says it without zeros. */
+function dropLeadingZeros(fields: Fields, length: number): void {
+  const { names, values } = fields.headers
+  values[names.indexOf('content-length')] = String(length)
 }
 
 function parseLength(text: string): number {

@@ -197,20 +197,36 @@ test('a header line that is not exactly one is refused', () => {
 })
 
 test('names keep their order, lose their case, and are never taken for properties', () => {
-  const result = accepted(
-    GET,
-    HOST,
-    '__proto__: a',
-    'constructor: b',
-    'X-A: 1',
-    'x-a: 2',
-    'ACCEPT: c',
-    'Content_Length: 5',
-    'Café'.slice(0, 3) + ': d',
-  )
-  assert.deepEqual(result.headers.names, ['host', '__proto__', 'constructor', 'x-a', 'x-a', 'accept', 'content_length', 'caf'])
+  const result = accepted(GET, HOST, '__proto__: a', 'constructor: b', 'X-A: 1', 'x-a: 2', 'ACCEPT: c', 'Content_Type: 5', 'Caf: d')
+  assert.deepEqual(result.headers.names, ['host', '__proto__', 'constructor', 'x-a', 'x-a', 'accept', 'content_type', 'caf'])
   assert.deepEqual(result.headers.values, ['catalog', 'a', 'b', '1', '2', 'c', '5', 'd'])
   assert.equal(result.bodyLength, 0)
+})
+
+test('a name that passes for a framing header with its punctuation changed is refused', () => {
+  for (const name of [
+    'Content_Length',
+    'content.length',
+    'Content--Length',
+    'ContentLength',
+    '_Content-Length',
+    'Content-Length_',
+    'Transfer_Encoding',
+    'Transfer---Encoding',
+    'TRANSFER.ENCODING',
+    'TransferEncoding',
+    '!transfer-encoding',
+  ]) {
+    assert.equal(refusedFor(POST, HOST, `${name}: 5`), 'ERR_HTTP_HEADER_NAME', name)
+  }
+  for (const name of ['X-Content-Length', 'Content-Lengths', 'Content_Len', 'Transfer-Encoding2', 'Content-Location', 'Transfer_Encodin']) {
+    assert.equal(refusedFor(POST, HOST, `${name}: 5`), 'accepted', name)
+  }
+})
+
+test('a length with leading zeros goes on without them', () => {
+  assert.deepEqual(accepted(POST, HOST, 'Content-Length: 010').headers.values, ['catalog', '10'])
+  assert.deepEqual(accepted(POST, HOST, 'Content-Length: 00').headers.values, ['catalog', '0'])
 })
 
 test('values beyond ASCII are kept byte for byte where they are UTF-8', () => {
