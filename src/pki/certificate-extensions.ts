@@ -155,8 +155,8 @@ function readBasicConstraints(value: DerCursor): BasicConstraints {
   }
   const octets = readUnsigned(content)
   finish(content)
-  if (octets.length > 2) markMalformed(value)
-  return { ca, pathLength: octets.readUIntBE(0, Math.min(octets.length, 2) || 1) }
+  if (octets.length !== 1) markMalformed(value) // nobody stacks more than 255 authorities
+  return { ca, pathLength: octets[0] }
 }
 
 function readExtendedKeyUsage(value: DerCursor): ExtendedKeyUsage {

@@ -163,6 +163,14 @@ const MALFORMED: Readonly<Record<string, () => Buffer>> = {
   'a SAN that is no sequence': () => assemble({ extensions: [extension(SAN, der(0x86, 'spiffe://td/a'))] }),
   'a key usage with bits set among the unused': () =>
     assemble({ extensions: [extension('2.5.29.15', der(0x03, Buffer.of(7, 0xff)), true)] }),
+  'a path length without octets': () => assemble({ extensions: [extension('2.5.29.19', sequence(der(0x01, Buffer.of(0xff)), der(0x02)))] }),
+  'a path length cut off by the end of its certificate': () => {
+    const whole = assemble({ extensions: [extension('2.5.29.19', sequence(der(0x01, Buffer.of(0xff)), der(0x02, Buffer.of(1))))] })
+    const at = whole.indexOf(Buffer.from('0603551d13', 'hex'))
+    return Buffer.concat([whole.subarray(0, at + 14), whole.subarray(at + 15)])
+  },
+  'a path length of two octets': () => assemble({ extensions: [extension('2.5.29.19', sequence(der(0x02, Buffer.of(1, 0))))] }),
+  'a negative path length': () => assemble({ extensions: [extension('2.5.29.19', sequence(der(0x02, Buffer.of(0xff))))] }),
   'a time without seconds': () => assemble({ validity: sequence(der(0x17, '2601010000Z'), der(0x17, '360101000000Z')) }),
   'a time with an offset': () => assemble({ validity: sequence(der(0x17, '260101000000+0100'), der(0x17, '360101000000Z')) }),
   'a day that no month has': () => assemble({ validity: sequence(der(0x17, '260231000000Z'), der(0x17, '360101000000Z')) }),
