@@ -12,6 +12,7 @@ export interface ConnectionOrigin {
   readonly protocol: 'http1' | 'http2' | 'tcp'
   readonly peer: Peer | undefined
   readonly sourceIp: string
+  /** `group` is empty where TLS does not tell. */
   readonly tls: { readonly version: string; readonly group: string } | undefined
 }
 

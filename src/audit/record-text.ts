@@ -158,7 +158,9 @@ function peerPart(id: string, serial: string, notAfter: number): string {
 }
 
 function tlsPart({ tls }: ConnectionOrigin): string {
-  return tls === undefined ? '' : `,"tls":{"version":"${jsonText(tls.version)}","group":"${jsonText(tls.group)}"}`
+  if (tls === undefined) return ''
+  const group = tls.group === '' ? '' : `,"group":"${jsonText(tls.group)}"`
+  return `,"tls":{"version":"${jsonText(tls.version)}"${group}}`
 }
 
 function ruleText(policy: string, rule: string): string {

@@ -121,6 +121,12 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
   metrics.recordsDropped(() => decisions.stats)
   metrics.buildInfo(VERSION, process.version)
   const { signal: ended, end } = untilSignalled(source, log)
+  // A bug of ours: closed, with what is known on record.
+  process.once('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'this is a bug in Postern; please report it')
+    decisions.flushSync()
+    process.exit(70)
+  })
   const servers: Server[] = []
   try {
     const sidecar = await startSidecar({

@@ -32,9 +32,13 @@ export function statusOf(reason: ReasonCode): number {
   return STATUS[reason] ?? httpStatusOf(reason) ?? 500
 }
 
-/** A whole HTTP/1.1 response with a problem document as its body. @param requestId well-formed: needs no escaping */
-export function problemResponse(status: number, requestId: string, close: boolean, headRequest: boolean): string {
-  const body = `{"title":"${reasonPhrase(status)}","status":${status},"request_id":"${requestId}"}`
+/** The problem document. @param requestId well-formed: needs no escaping */
+export function problemBody(status: number, requestId: string): string {
+  return `{"title":"${reasonPhrase(status)}","status":${status},"request_id":"${requestId}"}`
+}
+
+/** A whole HTTP/1.1 response. @param body a problem document; @param headRequest the body is only announced */
+export function problemResponse(status: number, requestId: string, body: string, close: boolean, headRequest: boolean): string {
   return (
     `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\ncontent-type: application/problem+json\r\ncontent-length: ${body.length}\r\n` +
     `${status === 503 ? 'retry-after: 1\r\n' : ''}x-request-id: ${requestId}\r\n${close ? 'connection: close\r\n' : ''}\r\n${headRequest ? '' : body}`

@@ -12,7 +12,7 @@ import type { BodySink } from '#wire/http1/body-reader'
 import { CHUNKED, UNTIL_CLOSE } from '#wire/http1/limits'
 import type { Http1Request, Http1Response } from '#wire/http1/message'
 import { LAST_CHUNK, writeChunkHead, writeTrailers } from '#wire/http1/writer'
-import { problemResponse, statusOf } from './answers.ts'
+import { problemBody, problemResponse, statusOf } from './answers.ts'
 import type { Http1Connection } from './http1-connection.ts'
 import type { Http1Upstream, ResponseConsumer } from './http1-upstream.ts'
 import { isForbiddenTrailer } from './identity-headers.ts'
@@ -86,7 +86,10 @@ export class Exchange implements ResponseConsumer, BodySink {
     if (this.status !== 0) return this.#finish(false, true)
     this.status = status
     const close = !(this.requestDone || this.connection.canDiscard) || !this.#keepAlive || this.connection.closing || status === 400
-    this.connection.write(problemResponse(status, this.requestId, close, this.request.method === 'HEAD'))
+    const body = problemBody(status, this.requestId)
+    const headOnly = this.request.method === 'HEAD'
+    if (!headOnly) this.bytesOut = body.length
+    this.connection.write(problemResponse(status, this.requestId, body, close, headOnly))
     this.#finish(!close, false)
   }
 

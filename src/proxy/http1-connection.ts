@@ -12,7 +12,7 @@ import { type BodyReader, type BodySink, createBodyReader } from '#wire/http1/bo
 import { findHeadEnd, oversizedHead } from '#wire/http1/head-end'
 import type { HeadLimits } from '#wire/http1/limits'
 import { readRequestHead } from '#wire/http1/request-reader'
-import { problemResponse, statusOf } from './answers.ts'
+import { problemBody, problemResponse, statusOf } from './answers.ts'
 import { Exchange } from './exchange.ts'
 import { createGather, type Gather } from './gather.ts'
 import type { Http1Upstream } from './http1-upstream.ts'
@@ -346,7 +346,7 @@ export class Http1Connection implements LiveConnection {
     const status = statusOf(reason)
     const requestId = this.service.recordMalformed(reason, detail, status)
     this.#partial = undefined
-    this.write(problemResponse(status, requestId, true, false))
+    this.write(problemResponse(status, requestId, problemBody(status, requestId), true, false))
     this.flush()
     this.#close(false)
   }
