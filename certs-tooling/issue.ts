@@ -63,6 +63,7 @@ async function issue(args: readonly string[], io: CommandIo, clock: Clock): Prom
   const now = clock.now()
   const svid = await issueSvid({ authority: signer, id, now, ttl, keyAlgorithm, dnsNames, ...requested })
 
+  const left = Math.ceil((svid.notAfter - now) / 1000) * 1000 // certificates end on whole seconds; the 8h asked for are not 7h 59m
   const folder = resolve(io.cwd, out)
   if (!exists(folder)) makeFolder(folder)
   const files = svidFiles(folder, svid.certificatePem, svid.keyPem, bundlePem)
@@ -74,14 +75,14 @@ async function issue(args: readonly string[], io: CommandIo, clock: Clock): Prom
     io.stdout.write(
       `\n${columns([
         ['SPIFFE ID', id],
-        ['until', `${facts.notAfter} (${spanText(svid.notAfter - now)} left)`],
+        ['until', `${facts.notAfter} (${spanText(left)} left)`],
         ['serial', svid.serial],
       ])}`,
     )
   }
   if (svid.clamped) {
     io.stderr.write(
-      `${mark('‼', io)} It ends with its authority, in ${spanText(svid.notAfter - now)}, not after the ${values.ttl} asked for: no certificate outlives its issuer.\n`,
+      `${mark('‼', io)} It ends with its authority, in ${spanText(left)}, not after the ${values.ttl} asked for: no certificate outlives its issuer.\n`,
     )
   }
   return 0

@@ -2,6 +2,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPair, hash, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
 import { PosternError } from '#base/errors'
+import { acceptedKey } from './certificate-key.ts'
 
 /** What keys certificates may have. P-256 is the default: every SPIFFE implementation reads it, and it signs fastest. */
 export const KEY_ALGORITHMS = ['P-256', 'P-384', 'RSA-2048', 'RSA-3072', 'RSA-4096'] as const
@@ -60,12 +61,12 @@ export function keyKind(key: KeyObject): string {
   return key.asymmetricKeyType ?? 'unknown'
 }
 
-/** Why a key is not one we certify, or undefined: NIST curves from 256 bits, RSA from 2,048, and Ed25519 are. */
+/** Why a key is not one we certify, or undefined. What is certified is what our verifier accepts (`certificate-key`). */
 export function keyWeakness(key: KeyObject): string | undefined {
   const kind = keyKind(key)
-  if (/^(P-256|P-384|P-521|Ed25519)$/.test(kind)) return undefined
+  if (acceptedKey(spkiOf(key)) !== undefined) return undefined
   if (key.asymmetricKeyType !== 'rsa') return `keys of kind ${kind} are not certified; use P-256`
-  return (key.asymmetricKeyDetails?.modulusLength ?? 0) < 2048 ? `${kind} is too short; use P-256, or RSA from 2,048 bits` : undefined
+  return `${kind} is not certified; use P-256, or RSA of 2,048 to 4,096 bits with the usual exponent`
 }
 
 const CURVE_NAMES: Readonly<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' }

@@ -46,6 +46,11 @@ test('svid.pem, key.pem and bundle.pem are written, and OpenSSL takes them', asy
   assert.equal(leaf.subjectAltName, `URI:${ID}`)
 })
 
+test('a life of 8 hours is said to be one in the middle of a second too', async (t) => {
+  const dir = await withAuthority(t)
+  assert.match((await issue(dir, ['--id', ID, '--out', 'cart'], NOW + 987)).stdout, /\(8h left\)/)
+})
+
 test('the root’s key is not needed to sign', async (t) => {
   const dir = await withAuthority(t)
   rmSync(join(dir, 'ca', 'root-key.pem'))

@@ -254,6 +254,7 @@ test('weak and foreign keys are refused', async () => {
   const { issuer } = await createTestMesh('example.org')
   const weak = [
     generateKeyPairSync('rsa', { modulusLength: 1024 }),
+    generateKeyPairSync('rsa', { modulusLength: 4098 }),
     generateKeyPairSync('ec', { namedCurve: 'secp256k1' }),
     generateKeyPairSync('x25519'),
     generateKeyPairSync('ed448'),

@@ -31,7 +31,7 @@ export const toolReasons = {
   },
   ERR_KEY_WEAK: {
     what: 'A key is of a kind or length that is not certified.',
-    remedy: 'Make a new key: P-256 is the default; P-384, P-521, Ed25519 and RSA from 2,048 bits are taken too.',
+    remedy: 'Make a new key: P-256 is the default; P-384, P-521, Ed25519 and RSA of 2,048 to 4,096 bits are taken too.',
   },
   ERR_CSR_UNREADABLE: {
     what: 'A certificate request cannot be parsed.',
