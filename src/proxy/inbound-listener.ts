@@ -108,7 +108,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     }
     const { facts, id } = snapshot.identity
     const peer = options.peerMetrics(verdict.value.id.namespace, verdict.value.id.serviceAccount)
-    serveHttp1(socket, new InboundService(state, origin, peer, id.uri, facts.notAfter))
+    serveHttp1(socket, new InboundService(state, origin, peer, id.uri, Math.min(verdict.validUntil, facts.notAfter)))
   }
 
   function refuseHandshake(

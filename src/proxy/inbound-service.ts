@@ -18,6 +18,8 @@ import { recordExchange, recordMalformed } from './record.ts'
 import type { Registry } from './registry.ts'
 import { onRequestHead } from './request-path.ts'
 
+/** Share of what remains of the certificates at admission, after which the caller is asked to connect anew. */
+const DRAIN_AFTER = 0.8
 /** The app's socket is closed after so long without a request, ms. */
 const APP_IDLE_MS = 2000
 
@@ -36,16 +38,16 @@ export class InboundService implements Http1Service {
   #forwardedHost = ''
   #forwardedFields = ''
 
-  /** @param ownNotAfter end of the SVID that the connection was accepted with, ms since the epoch */
-  constructor(listener: InboundListenerState, origin: ConnectionOrigin, peerMetrics: PeerMetrics, ownId: string, ownNotAfter: number) {
+  /** @param notAfter the first end of validity among the peer's path and our own SVID, ms since the epoch */
+  constructor(listener: InboundListenerState, origin: ConnectionOrigin, peerMetrics: PeerMetrics, ownId: string, notAfter: number) {
     this.listener = listener
     this.#peerMetrics = peerMetrics
     this.origin = origin
     this.registry = listener.registry
     const now = listener.clock.now()
     const peer = origin.peer
-    this.notAfter = Math.min(peer?.certificate.notAfter ?? Infinity, ownNotAfter)
-    this.drainAt = now + 0.8 * (this.notAfter - now)
+    this.notAfter = notAfter
+    this.drainAt = now + DRAIN_AFTER * (notAfter - now)
     this.#isForwarder = peer !== undefined && listener.settings.forwarders.has(peer.id.uri)
     this.#xfcc = peer === undefined ? '' : xfccElement(ownId, peer.certificate.fingerprint, peer.id.uri)
     this.#identity = peer === undefined ? '' : `x-forwarded-client-cert: ${this.#xfcc}\r\nx-postern-principal: ${peer.id.uri}\r\n`

@@ -201,7 +201,7 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
         fault = { reason: 'ERR_UPSTREAM_IDENTITY', detail: `${where} is ${verdict.value.id.uri}` }
       else {
         connection.peer = verdict.value
-        connection.notAfter = Math.min(verdict.value.certificate.notAfter, snapshot.identity.facts.notAfter)
+        connection.notAfter = Math.min(verdict.validUntil, snapshot.identity.facts.notAfter)
         settled = true
         dialling--
         endpoints.succeeded(endpoint)
