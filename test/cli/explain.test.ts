@@ -179,7 +179,7 @@ test('many cases are decided in one run, a line for each', async () => {
       [6, 'deny', '', 'ERR_PATH_DOT_SEGMENT'],
     ],
   )
-  assert.equal((answers[1]?.['considered'] as unknown[]).length, 3)
+  assert.equal((answers[1]!['considered'] as unknown[]).length, 3)
 })
 
 test('cases take what they do not say from the options, and an expectation that is not met is status 1', async () => {
