@@ -87,7 +87,10 @@ const OTHER_WORDS: Readonly<Record<string, string>> = {
   group: 'groups',
 }
 
-const NAMES: readonly string[] = [...READERS.keys(), ...UNSUPPORTED.keys()]
+/** Those without a `/NAME` of their own. */
+export const CRITERION_NAMES: readonly string[] = [...READERS.keys()]
+
+const NAMES: readonly string[] = [...CRITERION_NAMES, ...UNSUPPORTED.keys()]
 
 /** @param at of the name, which is where the criterion is said to be */
 export function readCriterion(name: string, at: Location, value: LocatedValue, complaints: Complaints): Criterion | undefined {
