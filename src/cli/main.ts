@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   sidecar: async () => (await import('./sidecar.ts')).sidecarCommand,
   policy: async () => (await import('./policy.ts')).policyCommand,
   explain: async () => (await import('./explain.ts')).explainCommand,
+  check: async () => (await import('./check.ts')).checkCommand,
   certs: async () => (await import('./certs.ts')).certs,
 }
 

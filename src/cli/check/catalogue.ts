@@ -1,0 +1,155 @@
+/** Every check of the doctor: what holds when it passes, and what to do when it does not. `docs/checks.md` has a section for each. */
+
+export interface CheckText {
+  readonly category: string
+  /** What holds if it passes. */
+  readonly title: string
+  /** What to do if it does not. */
+  readonly hint: string
+}
+
+/** In the order in which they run. The key is the anchor in docs/checks.md. */
+export const CHECKS = {
+  'node-version': {
+    category: 'runtime',
+    title: 'Node is a version that Postern is made for',
+    hint: 'Install Node 26 or later; `node --version` says which one runs.',
+  },
+  'document-valid': {
+    category: 'configuration',
+    title: 'the document is valid',
+    hint: 'Mend each line named; docs/configuration.md describes every key.',
+  },
+  'key-exchange-groups': {
+    category: 'configuration',
+    title: 'OpenSSL has the key exchange groups',
+    hint: 'Use the Node that Postern ships with, or remove the groups it does not have from `spec.tls.groups`.',
+  },
+  'policies-valid': {
+    category: 'policies',
+    title: 'the policies are valid',
+    hint: 'Mend each line named; docs/policy.md describes every criterion.',
+  },
+  'policies-sound': {
+    category: 'policies',
+    title: 'the policies hold nothing suspicious',
+    hint: 'Look at each line named: it is well-formed and probably not what was meant.',
+  },
+  'policies-allow': {
+    category: 'policies',
+    title: 'every inbound listener has a policy that can allow something',
+    hint: 'Add a policy with an allow rule under `spec.policies`, or check `target`, `selector` and `mode` of those you have.',
+  },
+  'identity-files': {
+    category: 'identity',
+    title: 'certificate, key and bundle can be read',
+    hint: 'Write the files, or mend their paths under `spec.identity.files` and `spec.federation`; Postern runs as the user you see with `id`.',
+  },
+  'key-mode': {
+    category: 'identity',
+    title: 'the private key is for its owner alone',
+    hint: 'Run `chmod 600` on it; on Kubernetes set `defaultMode: 0400` for the volume.',
+  },
+  'svid-rules': {
+    category: 'identity',
+    title: 'the certificate is an X509-SVID',
+    hint: 'Look at it with `postern certs inspect FILE`, and issue one that keeps to the rule named.',
+  },
+  'key-matches': {
+    category: 'identity',
+    title: 'certificate and key belong together',
+    hint: 'Issue both anew, and write the key before the certificate.',
+  },
+  'bundles-valid': {
+    category: 'identity',
+    title: 'the trust bundles are valid',
+    hint: 'Fetch the bundle named again from its trust domain, as PEM or as a SPIFFE bundle.',
+  },
+  'clock-skew': {
+    category: 'identity',
+    title: 'the certificate is valid already',
+    hint: 'Compare the clocks of this host and of the issuer, and have both keep time by NTP.',
+  },
+  'certificate-expiry': {
+    category: 'identity',
+    title: 'the certificate has time left',
+    hint: 'Find out why it was not renewed, and renew it; a sidecar takes the new files by itself.',
+  },
+  'certificate-chain': {
+    category: 'identity',
+    title: 'the certificate leads to the bundle',
+    hint: 'Give the bundle of the authority that issued it, and the intermediates in the certificate’s own file, after the leaf.',
+  },
+  'bundle-expiry': {
+    category: 'identity',
+    title: 'the authorities in the bundles have time left',
+    hint: 'Begin a rotation of the authority now: publish the next one in the bundle long before the old one ends.',
+  },
+  'admin-answers': {
+    category: 'sidecar',
+    title: 'the sidecar answers on its admin address',
+    hint: 'Run `postern check` as the user that the sidecar runs as, beside it; start the sidecar if it does not run.',
+  },
+  'listen-addresses': {
+    category: 'sidecar',
+    title: 'the sidecar can listen on its addresses, or does',
+    hint: 'Stop what else listens there, or choose another address; ports below 1024 need privileges.',
+  },
+  'newest-in-force': {
+    category: 'sidecar',
+    title: 'the sidecar runs the newest configuration',
+    hint: 'Mend what the sidecar refused; restart it where a change waits for that.',
+  },
+  'health-answers': {
+    category: 'sidecar',
+    title: 'the sidecar is ready',
+    hint: 'Ask `/readyz?verbose` on the health address for each of its own checks.',
+  },
+  'app-answers': {
+    category: 'app',
+    title: 'the app takes connections',
+    hint: 'Start the app, and have it listen on the address in `inbound[].app`.',
+  },
+  'app-bypass': {
+    category: 'app',
+    title: 'the app cannot be reached around the sidecar',
+    hint: 'Have the app listen on 127.0.0.1 only: whoever reaches it elsewhere needs no certificate, and no policy is asked.',
+  },
+  'peers-trusted': {
+    category: 'outbound',
+    title: 'there is a bundle for every trust domain that is expected',
+    hint: 'Add the trust domain’s bundle under `spec.federation`, or mend the SPIFFE ID under `outbound[].peer`.',
+  },
+  'destinations-resolve': {
+    category: 'outbound',
+    title: 'the destinations have addresses',
+    hint: 'Mend the name under `outbound[].to`, or the resolver of this host.',
+  },
+  'destinations-identity': {
+    category: 'outbound',
+    title: 'the destinations prove to be who is expected',
+    hint: 'Compare the SPIFFE ID that it showed with `outbound[].peer`, and its issuer with the bundle; see that it runs and lets us in.',
+  },
+} as const satisfies Record<string, CheckText>
+
+export type CheckId = keyof typeof CHECKS
+
+export interface CheckResult {
+  readonly id: CheckId
+  readonly status: 'passed' | 'warning' | 'failed' | 'skipped'
+  /** What exactly, one sentence each; of a skipped check, why. */
+  readonly details: readonly string[]
+}
+
+export function passed(id: CheckId, ...details: readonly string[]): CheckResult {
+  return { id, status: 'passed', details }
+}
+
+/** Passed without details, else `status`. */
+export function judged(id: CheckId, details: readonly string[], status: 'warning' | 'failed' = 'failed'): CheckResult {
+  return { id, status: details.length === 0 ? 'passed' : status, details }
+}
+
+export function skipped(id: CheckId, why: string): CheckResult {
+  return { id, status: 'skipped', details: [why] }
+}
