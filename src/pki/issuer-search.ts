@@ -12,6 +12,9 @@ export interface IssuerSearch {
   readonly signaturesVerified: boolean
 }
 
+/** Of a name, this much goes into details. */
+const LONGEST_NAME = 200
+
 /**
  * The certificate that issued `child`. Where trust is federated there must be exactly one, since with two OpenSSL could have taken either path,
  * also one that ends in another trust domain. Refused: `ERR_SVID_ISSUER_UNKNOWN`, `ERR_SVID_SIGNATURE`, `ERR_SVID_ISSUER_AMBIGUOUS`.
@@ -85,6 +88,6 @@ function fingerprintOf(certificate: Certificate): string {
 }
 
 function describe({ facts, x509 }: Certificate): string {
-  const issuer = x509.issuer?.replaceAll('\n', ', ') ?? ''
+  const issuer = (x509.issuer ?? '').slice(0, LONGEST_NAME).replaceAll('\n', ', ')
   return `serial ${facts.certificate.serial}, issuer ${issuer}, key identifier ${facts.extensions.authorityKeyId ?? 'none'}`
 }

@@ -9,7 +9,7 @@ import type { SpiffeId } from '#identity/spiffe-id'
 import { findIssuer, type IssuerSearch } from './issuer-search.ts'
 import { readLeafFacts } from './leaf-facts.ts'
 import { checkCryptography, checkLeaf, checkSigner, checkSignerPurpose, type PeerRole } from './svid-rules.ts'
-import type { Certificate, TrustStore } from './trust-store.ts'
+import type { AcceptedPeer, Certificate, TrustStore } from './trust-store.ts'
 
 /** What a peer showed, verified or not: for records only. */
 export interface PresentedIdentity {
@@ -18,15 +18,6 @@ export interface PresentedIdentity {
   readonly serial: string
   /** Ms since the epoch. */
   readonly notAfter: number
-}
-
-export interface AcceptedPeer {
-  readonly ok: true
-  readonly value: Peer
-  /** Ms since the epoch: since when everything on its path is valid. */
-  readonly validFrom: number
-  /** Ms since the epoch: the first end of validity on the path, at which the peer is no longer known. */
-  readonly validUntil: number
 }
 
 export type PeerVerdict = AcceptedPeer | (Refusal & { readonly presented: PresentedIdentity | undefined })

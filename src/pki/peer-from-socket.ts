@@ -40,8 +40,7 @@ export function verifyPeerSocket(
   const fault = checkConnection(socket, minVersion)
   if (fault === undefined && socket.authorized) {
     const known = trust.peers.get(key, now)
-    if (known !== undefined && now >= known.validFrom)
-      return { ok: true, value: known.peer, validFrom: known.validFrom, validUntil: known.validUntil }
+    if (known !== undefined && now >= known.validFrom) return known
   }
   const sent = readChain(chain, trust)
   if (!sent.ok) return { ...sent, presented: undefined }
@@ -51,8 +50,7 @@ export function verifyPeerSocket(
   if (!verdict.ok) return verdict
   // Last, since our reasons say more than OpenSSL's, which are only the last it met; but nobody passes whom it did not verify.
   if (!socket.authorized) return { ...refusal('ERR_TLS_UNVERIFIED', String(socket.authorizationError)), presented }
-  const { value: peer, validFrom, validUntil } = verdict
-  trust.peers.set(key, { peer, validFrom, validUntil }, validUntil + 1)
+  trust.peers.set(key, verdict, verdict.validUntil + 1)
   return verdict
 }
 

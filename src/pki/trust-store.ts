@@ -13,10 +13,13 @@ export interface Certificate {
   readonly facts: LeafFacts
 }
 
-/** A peer that was accepted before, with the time in which all certificates on its path are valid: ms since the epoch, both ends included. */
-export interface KnownPeer {
-  readonly peer: Peer
+/** A peer whose path leads to a root of its own trust domain. Times are ms since the epoch, both ends included. */
+export interface AcceptedPeer {
+  readonly ok: true
+  readonly value: Peer
+  /** Since when everything on its path is valid. */
   readonly validFrom: number
+  /** The first end of validity on its path, at which it is no longer known. */
   readonly validUntil: number
 }
 
@@ -40,8 +43,8 @@ export interface TrustStore {
   readonly intermediates: BoundedCache<string, Certificate>
   /** `child issuer` fingerprints of certificates above leaves whose signature was verified. */
   readonly signatures: BoundedCache<string, true>
-  /** By role and SHA-256 of all that the peer sent. */
-  readonly peers: BoundedCache<string, KnownPeer>
+  /** Peers that were accepted over a connection, by role and SHA-256 of all that they sent. */
+  readonly peers: BoundedCache<string, AcceptedPeer>
 }
 
 const REMEMBERED = 1024
