@@ -19,10 +19,8 @@ const WORDS =
   'and or not nor is in not_in starts_with ends_with contains matches present has exclude claim/[^:]+ header/[^:]+ query/[^:]+'.split(' ')
 
 function check(documents: readonly PolicyDocument[], line: string): void {
-  const { expect, because, ...described } = {
-    peer: 'spiffe://example.org/ns/shop/sa/cart',
-    ...(JSON.parse(line) as Record<string, unknown>),
-  }
+  const { expect, because, ...told } = JSON.parse(line) as Record<string, unknown>
+  const described = { peer: 'spiffe://example.org/ns/shop/sa/cart', ...told }
   const { request, faults } = readRequest(described, NOON)
   assert.ok(request !== undefined, faults.join(' '))
   const { scope, port, missing } = assumeScope(documents, request)
