@@ -4,6 +4,7 @@
  */
 import { configReasons } from './reasons/config.ts'
 import { httpReasons } from './reasons/http.ts'
+import { http2Reasons } from './reasons/http2.ts'
 import { policyReasons } from './reasons/policy.ts'
 import { proxyReasons } from './reasons/proxy.ts'
 import { svidReasons } from './reasons/svid.ts'
@@ -18,6 +19,7 @@ export interface Reason {
 export const REASONS = {
   ...svidReasons,
   ...httpReasons,
+  ...http2Reasons,
   ...policyReasons,
   ...proxyReasons,
   ...configReasons,

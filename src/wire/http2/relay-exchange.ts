@@ -1,0 +1,93 @@
+/** One request and its answer on their way through a relay: a stream on the caller's side and, once it is forwarded, one upstream. */
+import type { Buffer } from 'node:buffer'
+import type { ReasonCode } from '#base/reasons'
+import type { HeaderList } from '#http/header-list'
+import type { LocalAnswer } from './block-writer.ts'
+import type { OutgoingRequest } from './client-codec.ts'
+import type { Http2Request } from './request-fields.ts'
+import type { Http2Stream } from './stream.ts'
+
+/** What the owner of a relay sees of an exchange. `C` is what it keeps with it. */
+export interface Http2Exchange<C> {
+  context: C | undefined
+  /** Undefined if the head was malformed. */
+  readonly request: Http2Request | undefined
+  /** Set it before answering or forwarding; `''` for none. */
+  requestId: string
+  /** Of the answer; 0 while there is none. */
+  readonly status: number
+  /** -1 while there is none. */
+  readonly grpcStatus: number
+  /** Bytes of bodies, as they came. */
+  readonly bytesIn: number
+  readonly bytesOut: number
+  /** Why it was refused, cut or failed. */
+  readonly reason: ReasonCode | undefined
+  readonly detail: string
+  readonly done: boolean
+  /** Sends the request upstream, with whatever of its body came meanwhile. At once or later: nobody else waits for it. */
+  forward(request: OutgoingRequest): void
+  /** Answers without the upstream. Nothing happens once a head was sent. */
+  refuse(answer: Omit<LocalAnswer, 'requestId'>, reason: ReasonCode, detail: string): void
+  /**
+   * Ends an exchange that was admitted: gRPC gets trailers with `grpcStatus` where a head was sent already; all else is reset with
+   * CANCEL, so that it neither looks complete nor is tried again.
+   */
+  cut(reason: ReasonCode, detail: string, grpcStatus: number): void
+}
+
+/** What an exchange asks of its relay. */
+export interface ExchangeOwner<C> {
+  forward(exchange: RelayExchange<C>, request: OutgoingRequest): void
+  refuse(exchange: RelayExchange<C>, answer: LocalAnswer): void
+  cut(exchange: RelayExchange<C>, grpcStatus: number): void
+}
+
+export class RelayExchange<C> implements Http2Exchange<C> {
+  context: C | undefined
+  readonly request: Http2Request | undefined
+  requestId = ''
+  status = 0
+  grpcStatus = -1
+  bytesIn = 0
+  bytesOut = 0
+  reason: ReasonCode | undefined
+  detail = ''
+  done = false
+  readonly downstream: Http2Stream<RelayExchange<C>>
+  upstream: Http2Stream<RelayExchange<C>> | undefined
+  /** Until it is forwarded: what came of the body, and its trailers. */
+  held: Buffer[] | undefined
+  heldBytes = 0
+  heldTrailers: HeaderList | undefined
+  /** Bytes of those held for which the caller has credit already. */
+  lent = 0
+  /** What the caller takes of the response beside its initial window. */
+  earlyCredit = 0
+  readonly #owner: ExchangeOwner<C>
+
+  constructor(owner: ExchangeOwner<C>, downstream: Http2Stream<RelayExchange<C>>, request: Http2Request | undefined) {
+    this.#owner = owner
+    this.downstream = downstream
+    this.request = request
+    downstream.owner = this
+  }
+
+  forward(request: OutgoingRequest): void {
+    if (!this.done && this.upstream === undefined) this.#owner.forward(this, request)
+  }
+
+  refuse(answer: Omit<LocalAnswer, 'requestId'>, reason: ReasonCode, detail: string): void {
+    if (this.done || this.status !== 0) return
+    this.reason = reason
+    this.detail = detail
+    this.#owner.refuse(this, { ...answer, requestId: this.requestId })
+  }
+
+  cut(reason: ReasonCode, detail: string, grpcStatus: number): void {
+    if (this.done) return
+    this.reason = reason
+    this.detail = detail
+    this.#owner.cut(this, grpcStatus)
+  }
+}
