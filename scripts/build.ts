@@ -3,6 +3,7 @@ import { chmodSync, globSync, mkdirSync, readdirSync, readFileSync, rmSync, writ
 import { basename, join, relative, sep } from 'node:path'
 import process from 'node:process'
 import { build, type Metafile, type OutputFile } from 'esbuild'
+import { builtinModules, REQUIRE } from './builtin-modules.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const DIST = join(ROOT, 'dist')
@@ -10,9 +11,6 @@ const PROGRAM = 'postern.js'
 
 /** A small young generation keeps the sidecar's memory down at equal cost; SIGUSR1 would open the inspector. */
 export const RUNTIME_FLAGS = ['--max-semi-space-size=2', '--disable-sigusr1'] as const
-
-// The packages that are still CommonJS call `require` for what is built into Node.
-const BANNER = "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
 
 /** Output name → source. `src/config/worker.ts` becomes `config-worker.js`, found beside whichever chunk starts it. */
 function entries(): Record<string, string> {
@@ -44,7 +42,8 @@ export async function bundle(): Promise<Bundle> {
     minify: true,
     sourcemap: 'linked',
     legalComments: 'none',
-    banner: { js: BANNER },
+    plugins: [builtinModules],
+    banner: { js: REQUIRE },
     define: { __POSTERN_BUNDLED__: 'true', __POSTERN_VERSION__: JSON.stringify(packageVersion()) },
     metafile: true,
     write: false,
