@@ -35,6 +35,7 @@ export class Exchange implements ResponseConsumer, BodySink {
   decision: Decision | undefined
   decideUs = 0
   status = 0
+  readonly grpcStatus = -1
   reason: ReasonCode | undefined
   detail = ''
   bytesIn = 0

@@ -6,17 +6,16 @@ import type { Address } from '#base/units'
 import type { Snapshot } from '#config/snapshot'
 import type { RequestHead } from '#http/request-head'
 import { isStillTrusted } from '#pki/still-trusted'
-import { decide } from '#policy/decide'
 import type { PeerMetrics } from '#telemetry/metrics'
 import type { HeadLimits } from '#wire/http1/limits'
 import type { Exchange } from './exchange.ts'
 import type { Http1Service, Http1Timeouts } from './http1-connection.ts'
 import { Http1Upstream, type OnRead } from './http1-upstream.ts'
-import { xfccElement } from './identity-headers.ts'
+import { createIdentityFields, type IdentityFields } from './identity-fields.ts'
 import type { InboundListenerState } from './inbound-state.ts'
-import { recordExchange, recordMalformed } from './record.ts'
+import { recordInbound, recordMalformed } from './record.ts'
 import type { Registry } from './registry.ts'
-import { onRequestHead } from './request-path.ts'
+import { onRequestHead, redecide } from './request-path.ts'
 
 /** Share of what remains of the certificates at admission, after which the caller is asked to connect anew. */
 const DRAIN_AFTER = 0.8
@@ -30,13 +29,9 @@ export class InboundService implements Http1Service {
   readonly notAfter: number
   readonly drainAt: number
   readonly #peerMetrics: PeerMetrics
-  readonly #identity: string
-  readonly #isForwarder: boolean
-  readonly #xfcc: string
+  readonly identityFields: IdentityFields
   #app: Http1Upstream | undefined
   #appIdleSince = 0
-  #forwardedHost = ''
-  #forwardedFields = ''
 
   /** @param notAfter the first end of validity among the peer's path and our own SVID, ms since the epoch */
   constructor(listener: InboundListenerState, origin: ConnectionOrigin, peerMetrics: PeerMetrics, ownId: string, notAfter: number) {
@@ -48,9 +43,7 @@ export class InboundService implements Http1Service {
     const peer = origin.peer
     this.notAfter = notAfter
     this.drainAt = now + DRAIN_AFTER * (notAfter - now)
-    this.#isForwarder = peer !== undefined && listener.settings.forwarders.has(peer.id.uri)
-    this.#xfcc = peer === undefined ? '' : xfccElement(ownId, peer.certificate.fingerprint, peer.id.uri)
-    this.#identity = peer === undefined ? '' : `x-forwarded-client-cert: ${this.#xfcc}\r\nx-postern-principal: ${peer.id.uri}\r\n`
+    this.identityFields = createIdentityFields(origin, ownId, peer !== undefined && listener.settings.forwarders.has(peer.id.uri))
   }
 
   get headLimits(): HeadLimits {
@@ -68,21 +61,6 @@ export class InboundService implements Http1Service {
   /** The Host that the app is given; HTTP/1.0 callers may have none. */
   hostOf(request: RequestHead): string {
     return request.authority === '' ? this.listener.appHost : request.authority
-  }
-
-  /** Our own fields of the request head, each with its line end. */
-  identityFields(exchange: Exchange): string {
-    const host = this.hostOf(exchange.request)
-    if (host !== this.#forwardedHost) {
-      this.#forwardedHost = host
-      const ip = this.origin.sourceIp
-      const node = ip.includes(':') ? `"[${ip}]"` : ip
-      const quoted = /^[\w.-]+$/.test(host) ? host : `"${host}"`
-      this.#forwardedFields = `forwarded: for=${node};host=${quoted};proto=https\r\nx-forwarded-for: ${ip}\r\nx-forwarded-proto: https\r\nx-forwarded-host: ${host}\r\n`
-    }
-    if (!this.#isForwarder || exchange.forwardedCertificates === '') return this.#identity + this.#forwardedFields
-    const principal = this.origin.peer?.id.uri ?? ''
-    return `x-forwarded-client-cert: ${exchange.forwardedCertificates},${this.#xfcc}\r\nx-postern-principal: ${principal}\r\n${this.#forwardedFields}`
   }
 
   acquire(exchange: Exchange, fresh: boolean): void {
@@ -111,11 +89,7 @@ export class InboundService implements Http1Service {
   }
 
   redecide(exchange: Exchange, now: number): ReasonCode | undefined {
-    const { facts } = exchange
-    if (facts === undefined) return undefined
-    const decision = decide(this.listener.settings.policy, facts, now)
-    exchange.decision = decision
-    return decision.allow ? undefined : decision.reason
+    return redecide(this.listener, exchange, now)
   }
 
   tick(now: number): void {
@@ -123,10 +97,7 @@ export class InboundService implements Http1Service {
   }
 
   record(exchange: Exchange): void {
-    recordExchange(this.listener, this.origin, exchange)
-    this.#peerMetrics.request(exchange.decision?.allow === true ? 'allow' : 'deny')
-    const shadow = exchange.decision?.shadow
-    if (shadow !== undefined) this.listener.metrics.shadow(shadow.allow ? 'allow' : 'deny')
+    recordInbound(this.listener, this.origin, this.#peerMetrics, exchange)
   }
 
   recordMalformed(reason: ReasonCode, detail: string, status: number): string {

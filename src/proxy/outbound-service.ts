@@ -68,8 +68,8 @@ export class OutboundService implements Http1Service {
 
   onRequestHead(exchange: Exchange): void {
     const { request } = exchange
-    takeReservedHeaders(exchange, true, true)
-    nameRequest(exchange, this.listener.randomHex)
+    takeReservedHeaders(exchange, request.headers, request.hopByHop, true, true)
+    nameRequest(exchange, exchange.startedAt, this.listener.randomHex)
     exchange.host = normaliseHost(request.authority)
     exchange.path = request.path
     if (this.listener.log.overloaded) return exchange.refuse('ERR_RECORDS_OVERLOADED', '')

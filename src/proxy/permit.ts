@@ -3,24 +3,24 @@ import type { Decision } from '#policy/decision'
 
 declare const permitted: unique symbol
 
-/** Only `issuePermit` makes one; `forward` takes nothing else. */
-export interface Permit {
-  readonly [permitted]: true
+/** Only `issuePermit` makes one; `forward` takes nothing else. `H` is the head as the protocol sends it. */
+export interface Permit<H = string> {
+  readonly [permitted]: H
 }
 
-interface PermitState {
-  head: string | undefined
+interface PermitState<H> {
+  head: H | undefined
 }
 
-/** @param head the request head as it will be sent, byte for byte (latin1) */
-export function issuePermit(decision: Decision, head: string): Permit {
-  if (!decision.allow) throw new TypeError('a permit was asked for a decision that refuses')
-  return { head } satisfies PermitState as unknown as Permit
+/** @param head the request head as it will be sent */
+export function issuePermit<H>(decision: Decision | undefined, head: H): Permit<H> {
+  if (decision?.allow !== true) throw new TypeError('a permit was asked for without a decision that allows')
+  return { head } satisfies PermitState<H> as unknown as Permit<H>
 }
 
 /** @returns the head to send. A second use is a bug of ours and throws. */
-export function consumePermit(permit: Permit): string {
-  const state = permit as unknown as PermitState
+export function consumePermit<H>(permit: Permit<H>): H {
+  const state = permit as unknown as PermitState<H>
   const { head } = state
   if (head === undefined) throw new TypeError('a permit was used twice')
   state.head = undefined

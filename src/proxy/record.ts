@@ -1,14 +1,46 @@
 /** The end of an exchange, as records, metrics and the ring for `explain` want it. */
 import type { ConnectionOrigin, ExchangeEvent } from '#audit/event'
-import type { ListenerMetrics } from '#telemetry/metrics'
+import type { TokenPrincipal } from '#identity/peer'
+import type { Decision } from '#policy/decision'
+import type { RequestFacts } from '#policy/facts'
+import type { ListenerMetrics, PeerMetrics } from '#telemetry/metrics'
 import type { ReasonCode } from '#base/reasons'
 import { createRequestId } from '#http/request-id'
-import type { Exchange } from './exchange.ts'
 import type { Surroundings } from './inbound-state.ts'
 
 type Destination = Surroundings & { readonly metrics: ListenerMetrics }
 
-export function recordExchange(to: Destination, origin: ConnectionOrigin, exchange: Exchange): void {
+/** What an exchange of any protocol tells at its end. */
+export interface RecordedExchange {
+  readonly request: { readonly method: string }
+  readonly startedAt: number
+  readonly startedMono: number
+  readonly requestId: string
+  readonly traceparent: string
+  readonly host: string
+  readonly path: string
+  readonly token: TokenPrincipal | undefined
+  readonly facts: RequestFacts | undefined
+  readonly decision: Decision | undefined
+  readonly decideUs: number
+  readonly reason: ReasonCode | undefined
+  readonly detail: string
+  readonly status: number
+  /** -1 where there is none. */
+  readonly grpcStatus: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+}
+
+/** With what is counted per peer and of shadow policies. */
+export function recordInbound(to: Destination, origin: ConnectionOrigin, peer: PeerMetrics, exchange: RecordedExchange): void {
+  recordExchange(to, origin, exchange)
+  peer.request(exchange.decision?.allow === true ? 'allow' : 'deny')
+  const shadow = exchange.decision?.shadow
+  if (shadow !== undefined) to.metrics.shadow(shadow.allow ? 'allow' : 'deny')
+}
+
+export function recordExchange(to: Destination, origin: ConnectionOrigin, exchange: RecordedExchange): void {
   const milliseconds = to.clock.monotonic() - exchange.startedMono
   const event: ExchangeEvent = {
     origin,
@@ -22,7 +54,7 @@ export function recordExchange(to: Destination, origin: ConnectionOrigin, exchan
     reason: exchange.reason,
     detail: exchange.detail,
     status: exchange.status,
-    grpcStatus: undefined,
+    grpcStatus: exchange.grpcStatus === -1 ? undefined : exchange.grpcStatus,
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,
     durationUs: milliseconds * 1000,

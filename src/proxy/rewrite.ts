@@ -2,17 +2,30 @@
  * The head that the app receives: written anew from what was decided, never the caller's bytes. First what callers may not set is taken
  * out of the header list, so that policy sees what the app will see; after the decision the rest is written, then ours are added.
  */
+import type { HeaderList } from '#http/header-list'
 import { CHUNKED } from '#wire/http1/limits'
 import type { Exchange } from './exchange.ts'
 import { DROP, headerClass, HOP, KEEP, OVERRIDE, REQUEST_ID, TRACEPARENT, XFCC } from './identity-headers.ts'
+
+/** What is taken out of a head to be judged apart. `''` where it did not come. */
+export interface RequestNaming {
+  requestId: string
+  traceparent: string
+  forwardedCertificates: string
+}
 
 /**
  * Toward the app, removes hop-by-hop headers (those that Connection names too), every spelling of reserved names, and overrides unless
  * `keepOverrides`; from the app (`fromApp`) hop-by-hop headers only: what an app may claim is for the other side's sidecar to judge.
  * Request id, traceparent and, toward the app, XFCC are handed to the exchange as they came, not judged yet.
  */
-export function takeReservedHeaders(exchange: Exchange, keepOverrides: boolean, fromApp = false): void {
-  const { headers, hopByHop } = exchange.request
+export function takeReservedHeaders(
+  exchange: RequestNaming,
+  headers: HeaderList,
+  hopByHop: readonly string[] | undefined,
+  keepOverrides: boolean,
+  fromApp = false,
+): void {
   const { names, values } = headers
   let kept = 0
   for (let index = 0; index < names.length; index++) {
