@@ -183,7 +183,7 @@ async function explainCase(
     const { scope, port } = assumption
     const record =
       request.refused === undefined
-        ? explanationRecord(explain(setting.documents, scope, { ...request.facts, port }, request.at ?? setting.now), CONSIDERED_PER_CASE)
+        ? explanationRecord(explain(setting.documents, scope, { ...request.facts, port }, request.at ?? setting.now, CONSIDERED_PER_CASE))
         : refusedRecord(request.refused)
     const met =
       (expect === undefined || expect === record['decision']) &&

@@ -90,27 +90,41 @@ function evaluateFlag(flag: Flag, { token, peer, method, headers }: RequestFacts
 }
 
 function stringFact(fact: StringFact, { peer, token, protocol, method, path, host }: RequestFacts): string | undefined {
-  const [empty, service, rpc, ...more] = path.split('/')
-  const grpc = protocol === 'grpc' && empty === '' && service !== '' && rpc !== '' && more.length === 0
-  const facts: Readonly<Record<StringFact, string | undefined>> = {
-    spiffe_id: peer?.id.uri,
-    trust_domain: peer?.id.trustDomain,
-    namespace: peer?.id.namespace,
-    service_account: peer?.id.serviceAccount,
-    'token/issuer': token?.issuer,
-    'token/subject': token?.subject,
-    'token/namespace': token?.namespace,
-    'token/service_account': token?.serviceAccount,
-    user: token?.subject,
-    email: token === undefined ? undefined : emailOf(token),
-    domain: token === undefined ? undefined : domainOf(token),
-    http_method: method,
-    http_path: path,
-    http_host: host,
-    grpc_service: grpc && rpc !== undefined ? service : undefined,
-    grpc_method: grpc ? rpc : undefined,
+  switch (fact) {
+    case 'spiffe_id':
+      return peer?.id.uri
+    case 'trust_domain':
+      return peer?.id.trustDomain
+    case 'namespace':
+      return peer?.id.namespace
+    case 'service_account':
+      return peer?.id.serviceAccount
+    case 'token/issuer':
+      return token?.issuer
+    case 'token/subject':
+    case 'user':
+      return token?.subject
+    case 'token/namespace':
+      return token?.namespace
+    case 'token/service_account':
+      return token?.serviceAccount
+    case 'email':
+      return token === undefined ? undefined : emailOf(token)
+    case 'domain':
+      return token === undefined ? undefined : domainOf(token)
+    case 'http_method':
+      return method
+    case 'http_path':
+      return path
+    case 'http_host':
+      return host
+    default: {
+      const [empty, service, rpc, ...more] = path.split('/')
+      const grpc = protocol === 'grpc' && empty === '' && service !== '' && rpc !== '' && more.length === 0
+      if (!grpc || rpc === undefined) return undefined
+      return fact === 'grpc_service' ? service : rpc
+    }
   }
-  return facts[fact]
 }
 
 function evaluateClaim(path: string, matcher: ListMatcher, { token }: RequestFacts): Evaluation {

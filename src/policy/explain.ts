@@ -56,86 +56,125 @@ export interface Explanation {
   readonly deciding: RuleVerdict | undefined
   /** For a refusal without deny rule: every enforced allow rule, nearest first. For a denial: the allow rules that it overruled. */
   readonly considered: readonly RuleVerdict[]
+  /** How many there are, described or not. */
+  readonly consideredTotal: number
   /** Names of documents that do not apply to this service, port or labels. */
   readonly inapplicable: readonly string[]
 }
 
-/** @param now ms since the epoch */
-export function explain(documents: readonly PolicyDocument[], scope: PolicyScope, facts: RequestFacts, now: number): Explanation {
+/**
+ * @param now ms since the epoch
+ * @param limit how many of the rules considered are described; all by default. Describing is what costs.
+ */
+export function explain(
+  documents: readonly PolicyDocument[],
+  scope: PolicyScope,
+  facts: RequestFacts,
+  now: number,
+  limit = Infinity,
+): Explanation {
   const applicable = documents.filter((document) => appliesTo(document, scope))
   const rules = applicable.flatMap((document) => document.rules.map((rule) => judge(document, rule, facts, now)))
-  const enforced = rules.filter(({ mode }) => mode === 'enforce')
+  const enforced = rules.filter(({ document }) => document.mode === 'enforce')
   const { allow, deciding } = conclude(enforced)
   const none = !applicable.some(({ mode }) => mode === 'enforce')
   const decision: Decision = {
     allow,
     reason: allow ? undefined : deciding !== undefined ? 'ERR_POLICY_DENIED' : none ? 'ERR_POLICY_NONE' : 'ERR_POLICY_NO_ALLOW',
-    policy: deciding?.policy ?? '',
-    rule: deciding?.rule ?? '',
+    policy: deciding?.document.name ?? '',
+    rule: deciding?.rule.name ?? '',
     validUntil: stableUntil(applicable, facts, now, allow),
     generation: 0,
     shadow: applicable.some(({ mode }) => mode === 'shadow') ? concludeShadow(rules) : undefined,
   }
-  const allowing = enforced.filter(({ action }) => action === 'allow')
-  const considered = allow ? [] : deciding === undefined ? allowing.toSorted(byNearness) : allowing.filter(({ matches }) => matches)
+  const allowing = allow ? [] : enforced.filter(({ rule }) => rule.action === 'allow')
+  const considered = deciding === undefined ? allowing.toSorted(byNearness) : allowing.filter(({ matches }) => matches)
   const inapplicable = documents.filter((document) => !applicable.includes(document)).map(({ name }) => name)
-  return { decision, deciding, considered, inapplicable: [...new Set(inapplicable)] }
+  return {
+    decision,
+    deciding: deciding === undefined ? undefined : describe(deciding, facts, now),
+    considered: considered.slice(0, limit).map((judged) => describe(judged, facts, now)),
+    consideredTotal: considered.length,
+    inapplicable: [...new Set(inapplicable)],
+  }
+}
+
+/** A rule and how it came out, not yet in words. */
+interface Judged {
+  readonly document: PolicyDocument
+  readonly rule: PolicyRule
+  readonly matches: boolean
+  /** Index of the first criterion that keeps the rule from matching; -1 if none does. */
+  readonly failing: number
+  readonly distance: number
+  readonly weight: number
 }
 
 interface Conclusion {
   readonly allow: boolean
-  readonly deciding: RuleVerdict | undefined
+  readonly deciding: Judged | undefined
 }
 
-function conclude(rules: readonly RuleVerdict[]): Conclusion {
-  const denying = rules.find(({ action, matches }) => action === 'deny' && matches)
+function conclude(rules: readonly Judged[]): Conclusion {
+  const denying = rules.find(({ rule, matches }) => rule.action === 'deny' && matches)
   if (denying !== undefined) return { allow: false, deciding: denying }
-  const allowing = rules.find(({ action, matches }) => action === 'allow' && matches)
+  const allowing = rules.find(({ rule, matches }) => rule.action === 'allow' && matches)
   return { allow: allowing !== undefined, deciding: allowing }
 }
 
-function concludeShadow(rules: readonly RuleVerdict[]): ShadowVerdict {
+function concludeShadow(rules: readonly Judged[]): ShadowVerdict {
   const { allow, deciding } = conclude(rules)
   const reason = allow ? undefined : deciding === undefined ? 'ERR_POLICY_NO_ALLOW' : 'ERR_POLICY_DENIED'
-  return { allow, reason, policy: deciding?.policy ?? '', rule: deciding?.rule ?? '' }
+  return { allow, reason, policy: deciding?.document.name ?? '', rule: deciding?.rule.name ?? '' }
 }
 
-function judge(document: PolicyDocument, rule: PolicyRule, facts: RequestFacts, now: number): RuleVerdict {
-  const { action, operator } = rule
-  const criteria = rule.criteria.map((criterion) => judgeCriterion(document, criterion, facts, now))
-  const unaskable = facts.protocol === 'tcp' ? rule.criteria.findIndex(isAboutHttp) : -1
-  const against = criteria.filter(({ holds }) => holds === (operator === 'not' || operator === 'nor'))
+function judge(document: PolicyDocument, rule: PolicyRule, facts: RequestFacts, now: number): Judged {
+  const { action, operator, criteria } = rule
+  const holds = criteria.map((criterion) => evaluate(criterion, facts, now).holds)
+  const unaskable = facts.protocol === 'tcp' ? criteria.findIndex(isAboutHttp) : -1
+  const unwanted = operator === 'not' || operator === 'nor'
+  const against = holds.filter((value) => value === unwanted).length
   const all = operator === 'and' || operator === 'not'
   // An HTTP criterion cannot be asked of an opaque connection: such a rule never allows one, and refuses it if it is a deny rule.
-  const matches = unaskable !== -1 ? action === 'deny' : all ? against.length === 0 : against.length < criteria.length
+  const matches = unaskable !== -1 ? action === 'deny' : all ? against === 0 : against < criteria.length
+  const failing = matches ? -1 : unaskable === -1 ? holds.indexOf(unwanted) : unaskable
+  const distance = matches ? 0 : all ? Math.max(1, against) : 1
+  return { document, rule, matches, failing, distance, weight: weigh(criteria, holds) }
+}
+
+function describe({ document, rule, matches, failing, distance }: Judged, facts: RequestFacts, now: number): RuleVerdict {
+  const criteria = rule.criteria.map((criterion) => describeVerdict(document, criterion, facts, now))
   return {
     policy: document.name,
     rule: rule.name,
-    action,
-    operator,
+    action: rule.action,
+    operator: rule.operator,
     mode: document.mode,
     matches,
-    failing: matches ? undefined : unaskable === -1 ? against[0] : criteria[unaskable],
-    distance: matches ? 0 : all ? Math.max(1, against.length) : 1,
+    failing: criteria[failing],
+    distance,
     at: locationIn(document, rule),
     criteria,
   }
 }
 
-function judgeCriterion(document: PolicyDocument, criterion: Criterion, facts: RequestFacts, now: number): CriterionVerdict {
+function describeVerdict(document: PolicyDocument, criterion: Criterion, facts: RequestFacts, now: number): CriterionVerdict {
   const { holds, actual } = evaluate(criterion, facts, now)
   const hint = holds ? undefined : nearMiss(criterion, actual)
   return { name: criterion.name, expected: describeCriterion(criterion), actual, holds, at: locationIn(document, criterion), hint }
 }
 
 /** Fewer criteria to change first; then those that are about this peer, then those that fit in more. */
-function byNearness(a: RuleVerdict, b: RuleVerdict): number {
-  return a.distance - b.distance || weight(b) - weight(a)
+function byNearness(a: Judged, b: Judged): number {
+  return a.distance - b.distance || b.weight - a.weight
 }
 
-function weight({ criteria }: RuleVerdict): number {
-  const met = criteria.filter(({ holds }) => holds)
-  return met.reduce((sum, { name }) => sum + (isPeerName(name) ? 4 : name === 'http_path' ? 2 : 1), 0)
+function weigh(criteria: readonly Criterion[], holds: readonly boolean[]): number {
+  let sum = 0
+  for (const [index, { name }] of criteria.entries()) {
+    if (holds[index] === true) sum += isPeerName(name) ? 4 : name === 'http_path' ? 2 : 1
+  }
+  return sum
 }
 
 /** Instants that are tried before the answer is merely "at least until then". */
@@ -144,8 +183,7 @@ const MAX_INSTANTS = 100
 /** The first instant after `now` at which the answer differs: tries each at which a criterion of time changes. */
 function stableUntil(documents: readonly PolicyDocument[], facts: RequestFacts, now: number, allow: boolean): number {
   const rules = documents.filter(({ mode }) => mode === 'enforce').flatMap((document) => document.rules)
-  const timed = rules.filter((rule) => hangsOnTime(rule, facts, now))
-  const timeless = rules.filter((rule) => !timed.includes(rule))
+  const { timed = [], timeless = [] } = Object.groupBy(rules, (rule) => (hangsOnTime(rule, facts, now) ? 'timed' : 'timeless'))
   const fits = (some: readonly PolicyRule[], action: Action, at: number): boolean =>
     some.some((rule) => rule.action === action && ruleMatches(rule, facts, at))
   if (timed.length === 0 || fits(timeless, 'deny', now)) return Infinity

@@ -34,7 +34,7 @@ function headline({ decision, deciding }: Explanation, paint: Paint): string[] {
 }
 
 function body(explanation: Explanation, paint: Paint): string[] {
-  const { decision, deciding, considered } = explanation
+  const { decision, deciding, considered, consideredTotal } = explanation
   if (deciding !== undefined) {
     const overruled = considered.map((rule) => `  it overrules ${nameOf(rule, paint)} ${paint.dim(placeOf(rule))}`)
     return [...criteriaOf(deciding, paint), ...overruled.slice(0, SHOWN_RULES)]
@@ -42,7 +42,7 @@ function body(explanation: Explanation, paint: Paint): string[] {
   if (decision.reason === 'ERR_POLICY_NONE') return []
   if (considered.length === 0) return ['  there is no allow rule']
   const shown = considered.slice(0, SHOWN_RULES).flatMap((rule, index) => refusedRule(rule, index === 0, paint))
-  const rest = considered.length - SHOWN_RULES
+  const rest = consideredTotal - Math.min(considered.length, SHOWN_RULES)
   return [...shown, ...(rest > 0 ? [paint.dim(`  and ${rest} more allow rules, further off`)] : [])]
 }
 
@@ -100,11 +100,9 @@ function clip(text: string): string {
   return shown.replaceAll(/[\p{C}\u2028\u2029]/gu, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`)
 }
 
-/** An explanation as JSON has it: times as RFC 3339 or null, `decision` as a word, at most `limit` of the rules considered. */
-export function explanationRecord(
-  { decision, deciding, considered, inapplicable }: Explanation,
-  limit = Infinity,
-): Record<string, unknown> {
+/** An explanation as JSON has it: times as RFC 3339 or null, `decision` as a word. */
+export function explanationRecord(explanation: Explanation): Record<string, unknown> {
+  const { decision, deciding, considered, consideredTotal, inapplicable } = explanation
   const { allow, reason, policy, rule, validUntil, shadow } = decision
   return {
     decision: allow ? 'allow' : 'deny',
@@ -114,7 +112,8 @@ export function explanationRecord(
     validUntil: Number.isFinite(validUntil) ? new Date(validUntil).toISOString() : null,
     shadow: shadow ?? null,
     deciding: deciding ?? null,
-    considered: considered.slice(0, limit),
+    considered,
+    consideredTotal,
     inapplicable,
   }
 }

@@ -2,12 +2,14 @@
 import type { Location } from '#base/located'
 import { editDistance } from '#base/suggest'
 
-/** Names of one kind: ids, namespaces, hosts… */
+/** Names of one kind: ids, namespaces, hosts… By the name with its numbers levelled. */
 export interface NamePool {
   readonly names: Map<string, NameUse>
 }
 
 export interface NameUse {
+  /** As written where it was first. */
+  name: string
   /** How often it is used. */
   uses: number
   /** Where it was written first; undefined where it only follows from another name. */
@@ -24,11 +26,15 @@ export interface NearMiss {
 const SHORTEST = 4
 
 export function noteName(pool: NamePool, name: string, at: Location | undefined): void {
-  const use = pool.names.get(name)
-  if (use === undefined) pool.names.set(name, { uses: 1, at })
+  // Names that differ by number alone are one name: there may be thousands of them.
+  const key = name.replaceAll(/\d+/g, '0')
+  const use = pool.names.get(key)
+  if (use === undefined) pool.names.set(key, { name, uses: 1, at })
   else {
     use.uses++
-    use.at ??= at
+    if (use.at !== undefined || at === undefined) return
+    use.at = at
+    use.name = name
   }
 }
 
@@ -60,8 +66,8 @@ export function nearMisses(pool: NamePool): NearMiss[] {
 
 function judgePair(name: string, use: NameUse, other: string, otherUse: NameUse | undefined): NearMiss | undefined {
   if (otherUse === undefined || editDistance(name, other, 1) > 1 || isDeliberate(name, other)) return undefined
-  if (use.uses <= otherUse.uses && use.uses === 1 && use.at !== undefined) return { name, meant: other, at: use.at }
-  return otherUse.uses === 1 && otherUse.at !== undefined ? { name: other, meant: name, at: otherUse.at } : undefined
+  if (use.uses <= otherUse.uses && use.uses === 1 && use.at !== undefined) return { name: use.name, meant: otherUse.name, at: use.at }
+  return otherUse.uses === 1 && otherUse.at !== undefined ? { name: otherUse.name, meant: use.name, at: otherUse.at } : undefined
 }
 
 /** Numbers, plurals, a final slash and words of one letter make names differ on purpose: `web1` `web2`, `order` `orders`, `zone-a` `zone-b`. */

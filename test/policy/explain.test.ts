@@ -182,7 +182,10 @@ test('a hundred rules are counted after the first ten', () => {
   const explanation = explain(policies(text), SCOPE, request(), NOON)
   assert.match(formatExplanation(explanation, false), /and 90 more allow rules/)
   assert.equal(explanation.considered.length, 100)
-  assert.equal((explanationRecord(explanation, 3)['considered'] as unknown[]).length, 3)
+  const few = explain(policies(text), SCOPE, request(), NOON, 3)
+  assert.deepEqual(few.considered, explanation.considered.slice(0, 3))
+  assert.equal(few.consideredTotal, 100)
+  assert.match(formatExplanation(few, false), /and 97 more allow rules/)
 })
 
 test('the record is plain JSON with times as text', () => {
