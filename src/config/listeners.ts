@@ -1,7 +1,8 @@
 /** What the addresses of one document must be to one another: no way around the sidecar, no loop, no address twice. */
+import { isDeepStrictEqual } from 'node:util'
 import { entryOf, type LocatedValue, type Location, type Problem } from '#base/located'
 import { type Address, formatAddress, isLoopback } from '#base/units'
-import type { SidecarConfig } from './sidecar-config.ts'
+import type { OutboundConfig, SidecarConfig } from './sidecar-config.ts'
 
 interface Listener {
   readonly name: string
@@ -67,6 +68,13 @@ function listListeners(config: SidecarConfig, at: (...path: readonly (string | n
   return listeners
 }
 
+/** What entries that share a listener must agree on. How long a destination may take to answer is each one's own. */
+const LISTENER_KEYS = ['protocol', 'limits', 'timeouts'] as const
+
+function boundsOf(entry: OutboundConfig, key: (typeof LISTENER_KEYS)[number]): unknown {
+  return key === 'timeouts' ? { ...entry.timeouts, connect: undefined } : entry[key]
+}
+
 function checkSharedOutbound(
   config: SidecarConfig,
   at: (...path: readonly (string | number)[]) => Location,
@@ -74,12 +82,18 @@ function checkSharedOutbound(
 ): void {
   const byListen = Map.groupBy(config.outbound.entries(), ([, { listen }]) => formatAddress(listen))
   for (const [listen, entries] of byListen) {
-    if (entries.length < 2) continue
+    const first = entries[0]
+    if (entries.length < 2 || first === undefined) continue
     const hosts = new Set<string>()
     for (const [index, entry] of entries) {
       if (entry.hosts.length === 0) {
         const message = `\`spec.outbound[${index}]\` shares \`${listen}\` with another entry: each needs \`hosts\` to be told apart by.`
         complain('ERR_CONFIG_MISSING_KEY', at('spec', 'outbound', index), message)
+      }
+      for (const key of LISTENER_KEYS) {
+        if (isDeepStrictEqual(boundsOf(entry, key), boundsOf(first[1], key))) continue
+        const message = `\`spec.outbound[${index}].${key}\` is of the listener on \`${listen}\` as a whole: give the same as in \`spec.outbound[${first[0]}]\`.`
+        complain('ERR_CONFIG_VALUE', at('spec', 'outbound', index, key), message)
       }
       for (const [position, host] of entry.hosts.entries()) {
         if (hosts.has(host)) {

@@ -16,8 +16,10 @@ export interface Reader<out T> {
   readonly read: (value: LocatedValue, place: Place) => T | undefined
   /** The keys of a map, for suggestions and for the test that holds the documentation to them. */
   readonly fields?: Fields
-  /** What the elements of a list are read by. */
+  /** What the elements of a list, or the values of a map with names of the user's choosing, are read by. */
   readonly item?: Reader<unknown>
+  /** How key paths write an element: `[]` unless said. */
+  readonly itemPath?: '[]' | '.*'
 }
 
 interface Field<out T> {
@@ -134,6 +136,7 @@ export function oneOrMore<T>(item: Reader<T>): Reader<readonly T[]> {
 export function named<T>(item: Reader<T>, refuseName: (name: string) => string | undefined): Reader<readonly (readonly [string, T])[]> {
   return {
     item,
+    itemPath: '.*',
     read(value, place) {
       if (value.kind !== 'map') return refuseValue(place, value, 'a map')
       const read = value.entries.map(({ key, keyAt, value: inner }): readonly [string, T] | undefined => {
@@ -152,9 +155,9 @@ function allRead<T>(read: readonly (T | undefined)[]): readonly T[] | undefined 
   return present.length === read.length ? present : undefined
 }
 
-/** Every key path under a reader, as messages call it: `spec.inbound[].listen`. */
+/** Every key path under a reader: `spec.inbound[].listen`, `spec.federation.*.bundle`. */
 export function keyPaths(reader: Reader<unknown>, prefix = ''): string[] {
-  if (reader.item !== undefined) return keyPaths(reader.item, `${prefix}[]`)
+  if (reader.item !== undefined) return keyPaths(reader.item, `${prefix}${reader.itemPath ?? '[]'}`)
   return Object.entries(reader.fields ?? {}).flatMap(([key, field]) => {
     const path = join(prefix, key)
     return [path, ...keyPaths(field.reader, path)]

@@ -34,7 +34,6 @@ import {
 
 /** What OpenSSL 3.5 has for TLS 1.3. */
 const GROUPS = ['X25519MLKEM768', 'SecP256r1MLKEM768', 'SecP384r1MLKEM1024', 'X25519', 'X448', 'P-256', 'P-384', 'P-521'] as const
-const LATER_PROTOCOLS = ['http2', 'both', 'tcp']
 
 const files = map({
   certificate: required(filePath),
@@ -48,37 +47,41 @@ const identity = map({
   workloadApi: notYet('an identity from a Workload API', 'give `files`'),
 })
 
-const limits = map({
+/** What bounds callers and calls alike. */
+const commonLimits = {
   connections: optional(integer(1, 1_000_000)),
   headBytes: optional(size('1KiB', '1MiB')),
   headers: optional(integer(1, 10_000)),
   streams: optional(integer(1, 10_000)),
-  handshakes: optional(integer(1, 10_000)),
-  handshakesPerTurn: optional(integer(1, 1_000)),
-})
-
-const timeouts = map({
-  handshake: optional(span('10ms', '1m')),
+}
+const commonTimeouts = {
   head: optional(span('10ms', '10m')),
   idle: optional(span('10ms', '1d')),
   connect: optional(span('10ms', '1m')),
   halfClosed: optional(span('10ms', '1d')),
+}
+const inboundLimits = map({
+  ...commonLimits,
+  handshakes: optional(integer(1, 10_000)),
+  handshakesPerTurn: optional(integer(1, 1_000)),
 })
+const inboundTimeouts = map({ ...commonTimeouts, handshake: optional(span('10ms', '1m')) })
 
 const paths = map({
   allow: optional(list(word(PATH_OPT_INS)), []),
   ignoreCase: optional(flag, DEFAULTS.paths.ignoreCase),
 })
 
-const protocol = word(['http1'], LATER_PROTOCOLS)
+const inboundProtocol = word(['http1', 'http2', 'both'], ['tcp'])
+const outboundProtocol = word(['http1'], ['http2', 'tcp'])
 
 const inboundEntry = map({
   listen: required(tcpListen),
   app: required(address()),
   unsafeApp: optional(flag, false),
-  protocol: optional(protocol, DEFAULTS.protocol),
-  limits: optional(limits),
-  timeouts: optional(timeouts),
+  protocol: optional(inboundProtocol, DEFAULTS.protocol),
+  limits: optional(inboundLimits),
+  timeouts: optional(inboundTimeouts),
   paths: optional(paths),
   unknownTokens: optional(word(['refuse'], ['pass']), DEFAULTS.unknownTokens),
   assertion: notYet('the signed assertion to the app', 'the app can read x-postern-principal'),
@@ -91,9 +94,9 @@ const outboundEntry = map({
   hosts: optional(list(host()), []),
   to: required(oneOrMore(tcpTarget)),
   peer: required(oneOrMore(spiffeId)),
-  protocol: optional(protocol, DEFAULTS.protocol),
-  limits: optional(limits),
-  timeouts: optional(timeouts),
+  protocol: optional(outboundProtocol, DEFAULTS.protocol),
+  limits: optional(map(commonLimits)),
+  timeouts: optional(map(commonTimeouts)),
 })
 
 const spec = map({
@@ -227,16 +230,18 @@ function toPaths(read: Read<typeof paths> | undefined): PathsConfig {
   }
 }
 
-function toBounds(entry: { readonly limits: Read<typeof limits> | undefined; readonly timeouts: Read<typeof timeouts> | undefined }): {
+function toBounds(entry: { readonly limits: Partly<Limits>; readonly timeouts: Partly<Timeouts> }): {
   readonly limits: Limits
   readonly timeouts: Timeouts
 } {
   return { limits: withDefaults(DEFAULTS.limits, entry.limits), timeouts: withDefaults(DEFAULTS.timeouts, entry.timeouts) }
 }
 
+type Partly<T> = { readonly [K in keyof T]?: T[K] | undefined } | undefined
+
 function withDefaults<K extends string>(
   defaults: Readonly<Record<K, number>>,
-  read: Readonly<Record<K, number | undefined>> | undefined,
+  read: Partly<Record<K, number>>,
 ): Readonly<Record<K, number>> {
   const values: Record<K, number> = { ...defaults }
   for (const key of Object.keys(defaults) as K[]) values[key] = read?.[key] ?? defaults[key]

@@ -24,6 +24,7 @@ const STATUS: Partial<Record<ReasonCode, number>> = {
   ERR_OUTBOUND_NO_ROUTE: 404,
   ERR_RECORDS_OVERLOADED: 503,
   ERR_DRAINED: 503,
+  ERR_GRPC_DEADLINE: 504,
   ERR_INTERNAL: 500,
 }
 

@@ -7,13 +7,16 @@ import { createServer as createTlsServer, type Server as TlsServer, type TLSSock
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import { formatAddress } from '#base/units'
+import type { Protocol } from '#config/sidecar-config'
 import type { Snapshot } from '#config/snapshot'
+import type { Peer } from '#identity/peer'
 import { verifyPeerSocket } from '#pki/peer-from-socket'
 import { reloadServerContext, serverTlsOptions, type TlsChoices } from '#pki/tls-options'
 import type { ListenerMetrics, PeerMetrics } from '#telemetry/metrics'
 import { createAcceptQueue } from './accept-queue.ts'
 import { boundPort, keyExchangeGroup, listen, plainAddress } from './sockets.ts'
 import { serveHttp1 } from './http1-connection.ts'
+import { serveHttp2 } from './http2-inbound.ts'
 import { InboundService } from './inbound-service.ts'
 import type { InboundListenerState, InboundSettings, Surroundings } from './inbound-state.ts'
 
@@ -35,6 +38,8 @@ export interface InboundOptions extends Surroundings {
   readonly peerMetrics: (namespace: string | undefined, serviceAccount: string | undefined) => PeerMetrics
 }
 
+const ALPN: Readonly<Record<Protocol, readonly string[]>> = { http1: ['http/1.1'], http2: ['h2'], both: ['h2', 'http/1.1'] }
+
 /** @throws PosternError ERR_LISTEN if the address cannot be had */
 export async function openInboundListener(options: InboundOptions): Promise<InboundListener> {
   const { clock, log, metrics } = options
@@ -43,7 +48,9 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   const sidecar = snapshot.config
   const name = formatAddress(config.listen)
   let connections = 0
-  const tls: TlsChoices = { ...sidecar.tls, alpnProtocols: ['http/1.1'] }
+  /** Monotonic ms of the last reload of the TLS context. */
+  let contextSince = -Infinity
+  const tls: TlsChoices = { ...sidecar.tls, alpnProtocols: ALPN[config.protocol] }
   const tlsServer: TlsServer = createTlsServer({
     ...serverTlsOptions(snapshot.identity, snapshot.trust, tls),
     handshakeTimeout: config.timeouts.handshake,
@@ -89,9 +96,20 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   })
 
   function admit(socket: TLSSocket): void {
-    const verdict = verifyPeerSocket(socket, snapshot.trust, clock.now(), { minVersion: sidecar.tls.minVersion })
+    const verdict = verifyPeerSocket(socket, snapshot.trust, clock.now(), {
+      minVersion: sidecar.tls.minVersion,
+      // A handshake that was begun under the roots before is judged without what they said.
+      contextIsCurrent: clock.monotonic() - contextSince > config.timeouts.handshake,
+    })
     if (!verdict.ok) {
       refuseHandshake(socket, verdict.reason, verdict.detail, verdict.presented)
+      socket.destroy()
+      return
+    }
+    // No ALPN means HTTP/1.1.
+    const protocol = socket.alpnProtocol === 'h2' ? 'http2' : 'http1'
+    if (config.protocol !== 'both' && config.protocol !== protocol) {
+      refuseHandshake(socket, 'ERR_TLS_ALPN', `the listener speaks ${config.protocol}`, presentedBy(verdict.value))
       socket.destroy()
       return
     }
@@ -101,14 +119,16 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     const origin: ConnectionOrigin = {
       listener: name,
       direction: 'inbound',
-      protocol: 'http1',
+      protocol,
       peer: verdict.value,
       sourceIp: plainAddress(socket.remoteAddress),
       tls: { version: socket.getProtocol() ?? '', group: keyExchangeGroup(socket) },
     }
     const { facts, id } = snapshot.identity
     const peer = options.peerMetrics(verdict.value.id.namespace, verdict.value.id.serviceAccount)
-    serveHttp1(socket, new InboundService(state, origin, peer, id.uri, Math.min(verdict.validUntil, facts.notAfter)))
+    const notAfter = Math.min(verdict.validUntil, facts.notAfter)
+    if (protocol === 'http2') serveHttp2(socket, state, origin, peer, id.uri, notAfter)
+    else serveHttp1(socket, new InboundService(state, origin, peer, id.uri, notAfter))
   }
 
   function refuseHandshake(
@@ -127,6 +147,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     apply(next) {
       if (next.identity !== snapshot.identity || next.trust !== snapshot.trust) {
         reloadServerContext(tlsServer, serverTlsOptions(next.identity, next.trust, tls))
+        contextSince = clock.monotonic()
       }
       snapshot = next
       state.settings = settingsOf(next, options.index)
@@ -148,6 +169,10 @@ function settingsOf({ config, policies }: Snapshot, index: number): InboundSetti
     headLimits: { bytes: inbound.limits.headBytes, headers: inbound.limits.headers },
     forwarders: new Set(config.forwarders.map((id) => id.uri)),
   }
+}
+
+function presentedBy({ id, certificate }: Peer): { readonly id: string; readonly serial: string; readonly notAfter: number } {
+  return { id: id.uri, serial: certificate.serial, notAfter: certificate.notAfter }
 }
 
 function handshakeReason(error: NodeJS.ErrnoException): ReasonCode {

@@ -1,16 +1,15 @@
 /** What one caller's connection is to an inbound listener: its peer, its own socket to the app, its identity headers, its records. */
-import { connect, type Socket } from 'node:net'
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
-import type { Address } from '#base/units'
 import type { Snapshot } from '#config/snapshot'
 import type { RequestHead } from '#http/request-head'
 import { isStillTrusted } from '#pki/still-trusted'
 import type { PeerMetrics } from '#telemetry/metrics'
 import type { HeadLimits } from '#wire/http1/limits'
+import { connectApp } from './app-socket.ts'
 import type { Exchange } from './exchange.ts'
 import type { Http1Service, Http1Timeouts } from './http1-connection.ts'
-import { Http1Upstream, type OnRead } from './http1-upstream.ts'
+import { Http1Upstream } from './http1-upstream.ts'
 import { createIdentityFields, type IdentityFields } from './identity-fields.ts'
 import type { InboundListenerState } from './inbound-state.ts'
 import { recordInbound, recordMalformed } from './record.ts'
@@ -116,16 +115,4 @@ export class InboundService implements Http1Service {
     this.#app?.destroy()
     this.listener.connectionClosed()
   }
-}
-
-function connectApp(app: Address, timeoutMs: number, onread: OnRead): Socket {
-  const target = app.kind === 'unix' ? { path: app.path } : { host: app.host, port: app.port }
-  const socket = connect({ ...target, noDelay: true, allowHalfOpen: true, onread })
-  const timer = setTimeout(() => {
-    socket.destroy(Object.assign(new Error('no connection in time'), { code: 'ERR_UPSTREAM_CONNECT_TIMEOUT' }))
-  }, timeoutMs)
-  const settled = (): void => clearTimeout(timer)
-  socket.once('connect', settled)
-  socket.once('close', settled)
-  return socket
 }

@@ -151,6 +151,7 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
       idleSince: 0,
     }
     const where = `${endpoint.host}:${endpoint.port}`
+    const context = tlsOptions
     let socket: TLSSocket | undefined
     let settled = false
     let fault: { reason: ReasonCode; detail: string } = { reason: 'ERR_UPSTREAM_CLOSED', detail: `${where} closed during the handshake` }
@@ -162,7 +163,7 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
     const upstream = new Http1Upstream(
       (onread) => {
         socket = connectTls({
-          ...tlsOptions,
+          ...context,
           host: endpoint.host,
           port: endpoint.port,
           ...(isIP(endpoint.name) === 0 ? { servername: endpoint.name } : {}),
@@ -195,7 +196,11 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
     socket?.once('secureConnect', () => {
       clearTimeout(timer)
       if (socket === undefined) return
-      const verdict = verifyPeerSocket(socket, snapshot.trust, clock.now(), { role: 'server', minVersion: snapshot.config.tls.minVersion })
+      const verdict = verifyPeerSocket(socket, snapshot.trust, clock.now(), {
+        role: 'server',
+        minVersion: snapshot.config.tls.minVersion,
+        contextIsCurrent: context === tlsOptions,
+      })
       if (!verdict.ok) fault = { reason: 'ERR_UPSTREAM_TLS', detail: `${where}: ${verdict.reason} ${verdict.detail}` }
       else if (!expected.has(verdict.value.id.uri))
         fault = { reason: 'ERR_UPSTREAM_IDENTITY', detail: `${where} is ${verdict.value.id.uri}` }

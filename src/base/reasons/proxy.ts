@@ -96,6 +96,10 @@ export const proxyReasons = {
     what: 'One side of a tunnel was closed and the other stayed silent.',
     remedy: 'Nothing; half-closed tunnels are ended after `timeouts.idle`.',
   },
+  ERR_GRPC_DEADLINE: {
+    what: 'The gRPC call ran out of the time that its `grpc-timeout` gave it.',
+    remedy: 'Look at the app’s latency, or give the call more time.',
+  },
   ERR_INTERNAL: {
     what: 'Postern met a bug of its own and refused the request.',
     remedy: 'Report it with the operational log of this time.',

@@ -1,0 +1,294 @@
+/**
+ * One caller's HTTP/2 connection to an inbound listener, and the one h2c connection to the app that belongs to it (DESIGN §4). The
+ * protocol itself is `wire/http2`; here are sockets, decisions, deadlines and records.
+ */
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import type { ConnectionOrigin } from '#audit/event'
+import type { ReasonCode } from '#base/reasons'
+import type { Snapshot } from '#config/snapshot'
+import { isStillTrusted } from '#pki/still-trusted'
+import type { PeerMetrics } from '#telemetry/metrics'
+import { createScratch } from '#wire/http2/hpack/cursor'
+import { createSlabPool } from '#wire/http2/output'
+import { createHttp2Relay } from '#wire/http2/relay'
+import type { Http2Relay } from '#wire/http2/relay-contract'
+import type { Http2Exchange } from '#wire/http2/relay-exchange'
+import { connectApp } from './app-socket.ts'
+import { createIdentityFields, type IdentityFields } from './identity-fields.ts'
+import { KEEP, headerClass } from './identity-headers.ts'
+import type { InboundListenerState } from './inbound-state.ts'
+import { READ_BUFFER } from './http1-upstream.ts'
+import { http2Answer, grpcStatusOf } from './http2-answers.ts'
+import { Http2Stream } from './http2-stream.ts'
+import { consumePermit, issuePermit } from './permit.ts'
+import { recordInbound, recordMalformed } from './record.ts'
+import type { ConnectionDescription, LiveConnection } from './registry.ts'
+import { authorize, redecide } from './request-path.ts'
+
+/** Shared by every HTTP/2 connection of the process. */
+const RESOURCES = { slabs: createSlabPool(), scratch: createScratch() }
+
+/** How long a connection may take to finish after its last stream, ms. */
+const CLOSE_MS = 2000
+
+export class Http2Inbound implements LiveConnection {
+  readonly #listener: InboundListenerState
+  readonly #origin: ConnectionOrigin
+  readonly #peerMetrics: PeerMetrics
+  readonly #fields: IdentityFields
+  readonly #caller: TLSSocket
+  readonly #app: Socket
+  readonly #relay: Http2Relay<Http2Stream>
+  readonly #notAfter: number
+  readonly #drainAt: number
+  readonly #openedAt: number
+  #touched: number
+  #draining = false
+  #closed = false
+  #closingSince = 0
+  #appPaused = false
+
+  /** @param notAfter the first end of validity among the peer's path and our own SVID, ms since the epoch */
+  constructor(
+    caller: TLSSocket,
+    listener: InboundListenerState,
+    origin: ConnectionOrigin,
+    peerMetrics: PeerMetrics,
+    ownId: string,
+    notAfter: number,
+  ) {
+    const { settings, clock } = listener
+    this.#listener = listener
+    this.#origin = origin
+    this.#peerMetrics = peerMetrics
+    this.#caller = caller
+    this.#notAfter = notAfter
+    this.#openedAt = clock.now()
+    this.#touched = this.#openedAt
+    this.#drainAt = this.#openedAt + 0.8 * (notAfter - this.#openedAt)
+    const { peer } = origin
+    this.#fields = createIdentityFields(origin, ownId, peer !== undefined && settings.forwarders.has(peer.id.uri))
+    this.#relay = createHttp2Relay<Http2Stream>(
+      {
+        resources: RESOURCES,
+        limits: { ...settings.headLimits, streams: settings.config.limits.streams },
+        keepTrailer: (name) => headerClass(name) === KEEP,
+      },
+      {
+        onRequest: (exchange) => this.#onRequest(exchange),
+        onBadRequest: (exchange, { reason, detail }) => this.#onBadRequest(exchange, reason, detail),
+        onStreamRefused: ({ reason, detail }) => void recordMalformed(listener, origin, reason, detail, 0),
+        onFailure: (exchange, reason, detail) => exchange.refuse(http2Answer(reason, exchange.request?.grpc === true), reason, detail),
+        onEnd: (exchange) => this.#onEnd(exchange),
+        onDownstreamFault: ({ reason, detail }) => {
+          recordMalformed(listener, origin, reason, detail, 0)
+          this.#finish()
+        },
+        onUpstreamFault: () => this.#flush(),
+        onIdle: () => this.#finish(),
+      },
+    )
+    const { app, timeouts } = settings.config
+    this.#app = connectApp(app, timeouts.connect, {
+      buffer: READ_BUFFER,
+      callback: (count) => this.#onAppBytes(count),
+    })
+    this.#listen()
+    this.#flush()
+  }
+
+  // The registry's calls.
+
+  tick(now: number): void {
+    if (now >= this.#notAfter) return this.#cutAll('ERR_CERTIFICATE_ENDED', '')
+    const silent = now - this.#touched
+    const { timeouts } = this.#listener.settings.config
+    if (this.#closingSince !== 0 && now - this.#closingSince > CLOSE_MS) return this.#destroy()
+    if (now >= this.#drainAt) this.drain()
+    for (const { context } of this.#relay.exchanges) {
+      if (context === undefined) continue
+      if (now >= context.deadline) context.exchange.cut('ERR_GRPC_DEADLINE', '', GRPC_DEADLINE_EXCEEDED)
+      else if (context.decision !== undefined && now >= context.decision.validUntil)
+        this.#redecide(context, now, 'decided again: time passed')
+    }
+    if (silent > timeouts.head && this.#relay.midway) this.#cutAll('ERR_HEAD_TIMEOUT', '')
+    else if (silent > timeouts.idle && this.#relay.exchanges.size === 0) this.#leave()
+    this.#flush()
+  }
+
+  revalidate(snapshot: Snapshot, now: number): void {
+    const { peer } = this.#origin
+    if (peer !== undefined && !isStillTrusted(snapshot.trust, peer)) return this.#cutAll('ERR_TRUST_WITHDRAWN', '')
+    for (const { context } of this.#relay.exchanges) {
+      if (context !== undefined) this.#redecide(context, now, 'decided again: the snapshot changed')
+    }
+    this.#flush()
+  }
+
+  drain(): void {
+    if (this.#draining) return
+    this.#draining = true
+    this.#relay.drain()
+    this.#flush()
+  }
+
+  cutAtDrainEnd(): void {
+    this.#cutAll('ERR_DRAINED', '')
+  }
+
+  describe(): ConnectionDescription {
+    const [first] = this.#relay.exchanges
+    return {
+      listener: this.#origin.listener,
+      direction: 'inbound',
+      protocol: 'http2',
+      peer: this.#origin.peer?.id.uri,
+      sourceIp: this.#origin.sourceIp,
+      openedAt: this.#openedAt,
+      notAfter: Number.isFinite(this.#notAfter) ? this.#notAfter : undefined,
+      exchange: first?.context?.describe(),
+    }
+  }
+
+  // Requests.
+
+  #onRequest(exchange: Http2Exchange<Http2Stream>): void {
+    const { request } = exchange
+    if (request === undefined) return
+    const { clock } = this.#listener
+    const stream = new Http2Stream(exchange, request, clock.now(), clock.monotonic())
+    exchange.context = stream
+    const path = authorize(this.#listener, this.#origin, stream, undefined, request.grpc ? 'grpc' : 'http')
+    exchange.requestId = stream.requestId
+    if (typeof path !== 'string') return exchange.refuse(http2Answer(path.reason, request.grpc), path.reason, path.detail)
+    const { method, authority, query, headers, teTrailers, sensitive } = request
+    const permit = issuePermit(stream.decision, {
+      method,
+      scheme: 'http',
+      authority: authority === '' ? this.#listener.appHost : authority,
+      path: query === undefined ? path : `${path}?${query}`,
+      headers,
+      ours: this.#fields.list(authority, stream.forwardedCertificates, stream.requestId, stream.traceparent),
+      teTrailers,
+      sensitive,
+    })
+    exchange.forward(consumePermit(permit))
+  }
+
+  /** Too large a head is answered; what RFC 9113 calls malformed is reset by the codec. */
+  #onBadRequest(exchange: Http2Exchange<Http2Stream>, reason: ReasonCode, detail: string): void {
+    const answer = http2Answer(reason, false)
+    exchange.requestId = recordMalformed(this.#listener, this.#origin, reason, detail, answer.status === 431 ? 431 : 0)
+    if (answer.status === 431) exchange.refuse(answer, reason, detail)
+  }
+
+  #onEnd(exchange: Http2Exchange<Http2Stream>): void {
+    const { context } = exchange
+    if (context !== undefined) recordInbound(this.#listener, this.#origin, this.#peerMetrics, context)
+  }
+
+  #redecide(stream: Http2Stream, now: number, detail: string): void {
+    const reason = redecide(this.#listener, stream, now)
+    if (reason !== undefined) this.#cut(stream, reason, detail)
+  }
+
+  #cut(stream: Http2Stream, reason: ReasonCode, detail: string): void {
+    const { exchange } = stream
+    if (exchange.status === 0) exchange.refuse(http2Answer(reason, stream.request.grpc), reason, detail)
+    else exchange.cut(reason, detail, grpcStatusOf(reason))
+  }
+
+  #cutAll(reason: ReasonCode, detail: string): void {
+    for (const { context } of this.#relay.exchanges) if (context !== undefined) this.#cut(context, reason, detail)
+    this.#leave()
+  }
+
+  /** No more streams; the connection ends with the last. Twice, because the first GOAWAY only announces. */
+  #leave(): void {
+    this.#draining = true
+    this.#relay.drain()
+    this.#relay.drain()
+    this.#flush()
+  }
+
+  // Sockets.
+
+  #listen(): void {
+    const { coarseNow } = this.#listener.registry
+    this.#touched = Math.max(this.#touched, coarseNow)
+    this.#caller.on('data', (chunk: Buffer) => {
+      this.#touched = this.#listener.registry.coarseNow
+      this.#relay.receiveDownstream(chunk, this.#listener.clock.monotonic())
+      this.#flush()
+    })
+    this.#caller.on('drain', () => this.#resumeApp())
+    this.#caller.on('end', () => this.#caller.end())
+    this.#caller.on('error', () => {})
+    this.#caller.on('close', () => this.#destroy())
+    this.#app.on('drain', () => this.#caller.resume())
+    let fault: { readonly reason: ReasonCode; readonly detail: string } = { reason: 'ERR_UPSTREAM_CLOSED', detail: 'closed' }
+    this.#app.on('error', (error: NodeJS.ErrnoException) => {
+      const code = error.code ?? error.message
+      if (code === 'ERR_UPSTREAM_CONNECT_TIMEOUT') fault = { reason: code, detail: '' }
+      else fault = { reason: error.syscall === 'connect' ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_CLOSED', detail: code }
+    })
+    this.#app.on('end', () => this.#app.destroy())
+    this.#app.on('close', () => {
+      this.#relay.upstreamClosed(fault.reason, fault.detail)
+      this.#flush()
+    })
+  }
+
+  #onAppBytes(count: number): boolean {
+    this.#relay.receiveUpstream(READ_BUFFER.subarray(0, count), this.#listener.clock.monotonic())
+    this.#flush()
+    return !this.#appPaused
+  }
+
+  #resumeApp(): void {
+    if (!this.#appPaused) return
+    this.#appPaused = false
+    this.#app.resume()
+  }
+
+  /** One write a side and turn; a side that cannot take more holds back the other. */
+  #flush(): void {
+    if (this.#closed) return
+    const relay = this.#relay
+    for (let piece = relay.takeDownstream(); piece !== undefined; piece = relay.takeDownstream()) {
+      if (this.#caller.writable && !this.#caller.write(piece)) this.#appPaused = true
+    }
+    for (let piece = relay.takeUpstream(); piece !== undefined; piece = relay.takeUpstream()) {
+      if (this.#app.writable && !this.#app.write(piece)) this.#caller.pause()
+    }
+  }
+
+  /** Writes what is left, then ends both sockets. */
+  #finish(): void {
+    if (this.#closed || this.#closingSince !== 0) return
+    this.#flush()
+    this.#closingSince = this.#listener.registry.coarseNow
+    this.#caller.end()
+    this.#app.end()
+    this.#caller.resume()
+  }
+
+  #destroy(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#relay.downstreamClosed()
+    this.#caller.destroy()
+    this.#app.destroy()
+    this.#listener.registry.remove(this)
+    this.#listener.connectionClosed()
+  }
+}
+
+const GRPC_DEADLINE_EXCEEDED = 4
+
+/** Serves a caller until its connection ends. */
+export function serveHttp2(...args: ConstructorParameters<typeof Http2Inbound>): void {
+  const [, listener] = args
+  listener.registry.add(new Http2Inbound(...args))
+}

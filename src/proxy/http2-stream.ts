@@ -1,0 +1,67 @@
+/** One HTTP/2 request with what was decided about it: what records, explanations and the registry ask of it. */
+import type { ReasonCode } from '#base/reasons'
+import { headerValue } from '#http/header-list'
+import type { TokenPrincipal } from '#identity/peer'
+import type { Decision } from '#policy/decision'
+import type { RequestFacts } from '#policy/facts'
+import type { Http2Exchange } from '#wire/http2/relay-exchange'
+import type { Http2Request } from '#wire/http2/request-fields'
+import { readGrpcTimeout } from './grpc-timeout.ts'
+import type { RecordedExchange } from './record.ts'
+import type { ConnectionDescription } from './registry.ts'
+import type { Decidable } from './request-path.ts'
+
+export class Http2Stream implements Decidable, RecordedExchange {
+  readonly exchange: Http2Exchange<Http2Stream>
+  readonly request: Http2Request
+  readonly startedAt: number
+  readonly startedMono: number
+  /** Ms since the epoch: when a gRPC call has run out of its time. */
+  readonly deadline: number
+  requestId = ''
+  traceparent = ''
+  forwardedCertificates = ''
+  host = ''
+  path = ''
+  token: TokenPrincipal | undefined
+  facts: RequestFacts | undefined
+  decision: Decision | undefined
+  decideUs = 0
+
+  constructor(exchange: Http2Exchange<Http2Stream>, request: Http2Request, startedAt: number, startedMono: number) {
+    this.exchange = exchange
+    this.request = request
+    this.startedAt = startedAt
+    this.startedMono = startedMono
+    const timeout = request.grpc ? headerValue(request.headers, 'grpc-timeout') : undefined
+    this.deadline = timeout === undefined ? Infinity : startedAt + (readGrpcTimeout(timeout) ?? Infinity)
+  }
+
+  get status(): number {
+    return this.exchange.status
+  }
+
+  get grpcStatus(): number {
+    return this.exchange.grpcStatus
+  }
+
+  get reason(): ReasonCode | undefined {
+    return this.exchange.reason
+  }
+
+  get detail(): string {
+    return this.exchange.detail
+  }
+
+  get bytesIn(): number {
+    return this.exchange.bytesIn
+  }
+
+  get bytesOut(): number {
+    return this.exchange.bytesOut
+  }
+
+  describe(): ConnectionDescription['exchange'] {
+    return { requestId: this.requestId, method: this.request.method, path: this.path, startedAt: this.startedAt }
+  }
+}
