@@ -2,18 +2,15 @@
  * mTLS connections to one outbound destination. A connection is handed out only after its server has proved to be one of the expected
  * identities; it is used again only under the SVID it was made with, and ends with the certificates it stands on.
  */
-import { isIP } from 'node:net'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import type { Clock } from '#base/clock'
 import type { ReasonCode } from '#base/reasons'
 import type { OutboundConfig } from '#config/sidecar-config'
 import type { Snapshot } from '#config/snapshot'
 import type { Peer } from '#identity/peer'
-import { verifyPeerSocket } from '#pki/peer-from-socket'
-import { clientTlsOptions, type TlsChoices } from '#pki/tls-options'
 import { isStillTrusted } from '#pki/still-trusted'
-import { createEndpoints, type Endpoint } from './endpoints.ts'
+import type { Endpoint } from './endpoints.ts'
 import { Http1Upstream } from './http1-upstream.ts'
-import type { InboundListenerState } from './inbound-state.ts'
+import { createOutboundDialer } from './outbound-dial.ts'
 
 /** Who waits for a connection: exactly one of `ready` and `failed` is called, maybe at once, unless it is no longer wanted. */
 export interface Waiting {
@@ -53,28 +50,22 @@ interface Connection {
 const IDLE_MS = 30_000
 const ATTEMPTS = 3
 
-export interface OutboundPoolOptions extends Pick<InboundListenerState, 'clock'> {
+export interface OutboundPoolOptions {
+  readonly clock: Clock
   readonly config: OutboundConfig
   readonly snapshot: Snapshot
   readonly random: () => number
 }
 
 export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
-  const { config, clock } = options
-  const expected: ReadonlySet<string> = new Set(config.peer.map((id) => id.uri))
-  const endpoints = createEndpoints(config.to, options.random)
+  const { clock } = options
+  const dialer = createOutboundDialer({ ...options, alpnProtocols: ['http/1.1'] })
+  const { endpoints } = dialer
   const connections = new Map<Http1Upstream, Connection>()
   const idle: Http1Upstream[] = []
   /** In order of arrival. */
   const waiters = new Set<Waiter>()
   let dialling = 0
-  let snapshot = options.snapshot
-  let tlsOptions = contextOf(snapshot)
-
-  function contextOf(from: Snapshot): ReturnType<typeof clientTlsOptions> {
-    const settings: TlsChoices = { ...from.config.tls, alpnProtocols: ['http/1.1'] }
-    return clientTlsOptions(from.identity, from.trust, settings)
-  }
 
   function takeIdle(endpoint: Endpoint): Http1Upstream | undefined {
     for (let index = idle.length - 1; index >= 0; index--) {
@@ -119,7 +110,6 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
 
   /** Charges a failed handshake to whoever waits longest, and goes on elsewhere. */
   function onDialFailed(endpoint: Endpoint, reason: ReasonCode, detail: string): void {
-    endpoints.failed(endpoint, clock.now())
     for (const waiter of waiters) {
       if (!waiter.waiting.wanted) continue
       waiter.tried.push(endpoint)
@@ -143,77 +133,36 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
 
   function open(endpoint: Endpoint): void {
     dialling++
+    endpoint.inFlight++
     const connection: Connection = {
       endpoint,
-      serial: snapshot.identity.facts.serial,
+      serial: dialer.snapshot.identity.facts.serial,
       peer: undefined,
       notAfter: Infinity,
       idleSince: 0,
     }
-    const where = `${endpoint.host}:${endpoint.port}`
-    const context = tlsOptions
-    let socket: TLSSocket | undefined
-    let settled = false
-    let fault: { reason: ReasonCode; detail: string } = { reason: 'ERR_UPSTREAM_CLOSED', detail: `${where} closed during the handshake` }
-    const timer = setTimeout(() => {
-      fault = { reason: 'ERR_UPSTREAM_CONNECT_TIMEOUT', detail: where }
-      socket?.destroy()
-    }, config.timeouts.connect)
-    endpoint.inFlight++
     const upstream = new Http1Upstream(
-      (onread) => {
-        socket = connectTls({
-          ...context,
-          host: endpoint.host,
-          port: endpoint.port,
-          ...(isIP(endpoint.name) === 0 ? { servername: endpoint.name } : {}),
-          // The types of tls.connect leave out what it takes over from net.connect.
-          ...{ allowHalfOpen: true, onread },
-        })
-        socket.setNoDelay(true)
-        return socket
-      },
+      (onread) =>
+        dialer.dial(endpoint, onread, {
+          verified(peer, notAfter) {
+            dialling--
+            connection.peer = peer
+            connection.notAfter = notAfter
+            deliver(upstream, connection, peer, true)
+          },
+          failed(reason, detail) {
+            dialling--
+            onDialFailed(endpoint, reason, detail)
+          },
+        }),
       (gone) => {
-        clearTimeout(timer)
         connections.delete(gone)
         const index = idle.indexOf(gone)
-        if (index !== -1) idle.splice(index, 1)
-        else endpoint.inFlight--
-        if (settled) return
-        settled = true
-        dialling--
-        onDialFailed(endpoint, fault.reason, fault.detail)
+        if (index === -1) endpoint.inFlight--
+        else idle.splice(index, 1)
       },
     )
     connections.set(upstream, connection)
-    socket?.prependListener('error', (error: NodeJS.ErrnoException) => {
-      if (fault.reason === 'ERR_UPSTREAM_CLOSED')
-        fault = {
-          reason: error.syscall === 'connect' ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_TLS',
-          detail: `${where}: ${error.code ?? error.message}`,
-        }
-    })
-    socket?.once('secureConnect', () => {
-      clearTimeout(timer)
-      if (socket === undefined) return
-      const verdict = verifyPeerSocket(socket, snapshot.trust, clock.now(), {
-        role: 'server',
-        minVersion: snapshot.config.tls.minVersion,
-        contextIsCurrent: context === tlsOptions,
-      })
-      if (!verdict.ok) fault = { reason: 'ERR_UPSTREAM_TLS', detail: `${where}: ${verdict.reason} ${verdict.detail}` }
-      else if (!expected.has(verdict.value.id.uri))
-        fault = { reason: 'ERR_UPSTREAM_IDENTITY', detail: `${where} is ${verdict.value.id.uri}` }
-      else {
-        connection.peer = verdict.value
-        connection.notAfter = Math.min(verdict.validUntil, snapshot.identity.facts.notAfter)
-        settled = true
-        dialling--
-        endpoints.succeeded(endpoint)
-        return deliver(upstream, connection, verdict.value, true)
-      }
-      upstream.destroy()
-    })
   }
 
   return {
@@ -232,14 +181,11 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
     release(upstream) {
       const connection = connections.get(upstream)
       if (connection === undefined) return
-      if (!upstream.usable || connection.serial !== snapshot.identity.facts.serial) return upstream.retire()
+      if (!upstream.usable || connection.serial !== dialer.snapshot.identity.facts.serial) return upstream.retire()
       if (connection.peer !== undefined) deliver(upstream, connection, connection.peer, upstream.served === 0)
     },
     apply(next) {
-      const renewed = next.identity !== snapshot.identity || next.trust !== snapshot.trust
-      snapshot = next
-      if (!renewed) return
-      tlsOptions = contextOf(next)
+      if (!dialer.apply(next)) return
       for (const [upstream, { peer, serial }] of [...connections]) {
         if (peer === undefined) continue
         if (!isStillTrusted(next.trust, peer)) upstream.cut('ERR_TRUST_WITHDRAWN', peer.id.uri)
