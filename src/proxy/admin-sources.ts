@@ -51,8 +51,8 @@ const SHOWN_RULES = 50
 function explainEvent({ config, documents }: Snapshot, { origin, facts, time }: ExchangeEvent): unknown {
   const inbound = config.inbound.find(({ listen }) => formatAddress(listen) === origin.listener)
   if (facts === undefined || inbound === undefined || origin.direction !== 'inbound') return undefined
-  const { considered, ...explanation } = explain(documents, scopeOf(config, inbound), facts, time)
-  return { ...explanation, considered: considered.slice(0, SHOWN_RULES), considered_total: considered.length }
+  const { consideredTotal, ...explanation } = explain(documents, scopeOf(config, inbound), facts, time, SHOWN_RULES)
+  return { ...explanation, considered_total: consideredTotal }
 }
 
 function describeIdentity({ identity, trust }: Snapshot): unknown {
