@@ -61,7 +61,7 @@ export class RequestFields implements FieldSink {
   #headers: HeaderList = createHeaderList()
   #sensitive: Set<string> | undefined
   /** Callers keep to one authority: it is judged once. */
-  #lastAuthority = ''
+  #lastAuthority: string | undefined
 
   /** @param mostHeaders fields of a head, pseudo-headers aside */
   constructor(mostHeaders: number) {
