@@ -220,6 +220,16 @@ const wrong: readonly (readonly [string, string, ...RegExp[]])[] = [
     /9:38: `a` is among the hosts/,
   ],
   [
+    'other limits for one of two entries of one listener',
+    `${HEAD}  outbound:\n    - { listen: 127.0.0.1:1, hosts: [a], to: x:1, peer: spiffe://e.org/a }\n    - { listen: 127.0.0.1:1, hosts: [b], to: x:1, peer: spiffe://e.org/a, limits: { headers: 5 }, timeouts: { connect: 1s } }\n`,
+    /9:83: `spec.outbound\[1\].limits` is of the listener on `127.0.0.1:1` as a whole/,
+  ],
+  [
+    'a handshake timeout for calls, which `connect` bounds',
+    `${HEAD}${OUTBOUND}      timeouts: { handshake: 1s }\n`,
+    /11:19: `spec.outbound\[0\].timeouts` has no key `handshake`/,
+  ],
+  [
     'the same address twice',
     `${HEAD}${INBOUND}  health: 127.0.0.1:7443\n`,
     /10:11: `spec.health` is .*`spec.inbound\[0\].listen` listens already/,
