@@ -381,3 +381,9 @@ test('bytes that are no whole head are refused, not thrown over', () => {
     assert.equal(result.ok, false, `${end} of ${one.length} bytes`)
   }
 })
+
+test('an empty line before the end that is given is refused: nothing may stand behind a head', () => {
+  const two = Buffer.concat([head(GET, HOST), head('X: y')])
+  const result = readRequestHead(two, 0, two.length, TEST_LIMITS)
+  assert.equal(result.ok === false && result.reason, 'ERR_HTTP_LINE_END')
+})
