@@ -11,8 +11,10 @@ export function oneAtATime<T>(task: () => Promise<T>): () => Promise<T> {
     return running
   }
   return () => {
+    // Also while the next run is about to begin: between the end of one and the begin of the next none is running.
+    if (next !== undefined) return next
     if (running === undefined) return begin()
-    next ??= running.then(ignore, ignore).then(() => {
+    next = running.then(ignore, ignore).then(() => {
       next = undefined
       return begin()
     })

@@ -56,3 +56,16 @@ test('a run that fails is its callers’ to see, and the next one runs', async (
   runs[1]!.end(2)
   assert.equal(await second, 2)
 })
+
+test('a call between the end of one run and the begin of the next joins the next', async () => {
+  const { runs, call } = counted()
+  const first = call()
+  const second = call()
+  runs[0]!.end(1)
+  await first
+  const between = call()
+  await new Promise((resolve) => void setImmediate(resolve))
+  assert.equal(runs.length, 2)
+  runs[1]!.end(2)
+  assert.deepEqual(await Promise.all([second, between]), [2, 2])
+})
