@@ -54,13 +54,12 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   const tlsServer: TlsServer = createTlsServer({
     ...serverTlsOptions(snapshot.identity, snapshot.trust, tls),
     handshakeTimeout: config.timeouts.handshake,
-    allowHalfOpen: true,
   })
   const queue = createAcceptQueue(
     { waiting: config.limits.connections, inFlight: config.limits.handshakes, perTurn: config.limits.handshakesPerTurn },
     (socket) => tlsServer.emit('connection', socket),
   )
-  const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true })
+  const server = createServer({ pauseOnConnect: true, noDelay: true })
   await listen(server, config.listen, 'inbound[].listen')
   const state: InboundListenerState = {
     ...options,
@@ -113,6 +112,8 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
       socket.destroy()
       return
     }
+    // Not earlier: who leaves in the middle of a handshake would hold its place until the deadline.
+    socket.allowHalfOpen = true
     connections++
     metrics.connectionOpened()
     metrics.handshake('accepted', undefined)
