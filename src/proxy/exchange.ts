@@ -86,7 +86,9 @@ export class Exchange implements ResponseConsumer, BodySink {
     this.#dropUpstream()
     if (this.status !== 0) return this.#finish(false, true)
     this.status = status
-    const close = !(this.requestDone || this.connection.canDiscard) || !this.#keepAlive || this.connection.closing || status === 400
+    // Of a request that is malformed, or whose body does not come, nobody knows where the next one would begin, or when.
+    const close =
+      !(this.requestDone || this.connection.canDiscard) || !this.#keepAlive || this.connection.closing || status === 400 || status === 408
     const body = problemBody(status, this.requestId)
     const headOnly = this.request.method === 'HEAD'
     if (!headOnly) this.bytesOut = body.length
