@@ -16,7 +16,7 @@ import { type HeaderList, addHeader, createHeaderList } from '#http/header-list'
 import type { LocalAnswer } from './block-writer.ts'
 import { createHttp2ClientCodec, type Http2ClientCodec, type OutgoingRequest } from './client-codec.ts'
 import type { Http2Connection } from './connection.ts'
-import { CANCEL, errorName, type Http2Fault, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM } from './protocol.ts'
+import { CANCEL, errorName, type Http2Fault, INTERNAL_ERROR, REFUSED_STREAM } from './protocol.ts'
 import type { Http2Relay, Http2RelayHandler, Http2RelayOptions } from './relay-contract.ts'
 import { RelayExchange } from './relay-exchange.ts'
 import type { ResponseBlock } from './response-block.ts'
@@ -356,8 +356,8 @@ class Relay<C> implements Http2Relay<C> {
       exchange.held = undefined
     }
     if (upstream !== undefined) {
-      // A complete response ends what is left of the request; anything else is a cancellation.
-      this.#upstream.reset(upstream, upstream.remoteClosed ? NO_ERROR : CANCEL)
+      // Where both sides have ended, the stream is about to leave the table by itself.
+      if (!upstream.localClosed || !upstream.remoteClosed) this.#upstream.reset(upstream, CANCEL)
       this.#dropQueue(upstream, this.#downstream)
     }
     this.#dropQueue(exchange.downstream, this.#upstream)
