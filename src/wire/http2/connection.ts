@@ -292,7 +292,7 @@ export class Http2Connection<T> implements FrameHandler {
   }
 
   onWindowUpdate(streamId: number, increment: number): Http2Fault | undefined {
-    if (increment <= 1) this.charge()
+    if (increment === 1) this.charge()
     if (streamId === 0) {
       if (increment === 0) return http2Fault(PROTOCOL_ERROR, 'ERR_HTTP2_FLOW_CONTROL', 'WINDOW_UPDATE of 0')
       if (this.#sender.window + increment > LARGEST_31_BIT) return overflow()

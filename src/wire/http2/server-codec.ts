@@ -135,6 +135,7 @@ export function createHttp2ServerCodec<T>(options: Http2ServerOptions, handler: 
   function readStray(streamId: number, bytes: Buffer, start: number, end: number): Http2Fault | undefined {
     const fault = connectionFault(decoder.decode(bytes, start, end, IGNORED))
     if (fault !== undefined) return fault
+    connection.charge()
     const ending = connection.endingOf(streamId)
     if (ending === 'reset-by-us') return undefined
     if (ending === undefined) return http2Fault(PROTOCOL_ERROR, 'ERR_HTTP2_STREAM_STATE', 'a stream with a lower number than one before')
