@@ -1,4 +1,4 @@
-/** Figures of single functions, from the programs in `bench/micro/`: each prints lines of `<nanoseconds> ns  <name>`. */
+/** Figures of single functions, from the programs in `bench/micro/`. */
 import { execFileSync } from 'node:child_process'
 import { globSync } from 'node:fs'
 import { join } from 'node:path'
@@ -25,10 +25,12 @@ export function measureMicro(programs: readonly string[] = []): MicroResult[] {
   })
 }
 
+/** Understands `<ns> ns  <name>` and `<name>: <µs> µs a decision …`. */
 export function parseMicro(program: string, output: string): MicroResult[] {
-  return [...output.matchAll(/^\s*([\d.]+) ns\s+(.+)$/gm)].map(([, nanoseconds, name = '']) => ({
-    program,
-    name: name.trim(),
-    nanoseconds: Number(nanoseconds),
-  }))
+  return output.split('\n').flatMap((line) => {
+    const [, nanoseconds, what] = /^\s*([\d.]+) ns\s+(.+)$/.exec(line) ?? []
+    if (nanoseconds !== undefined && what !== undefined) return [{ program, name: what.trim(), nanoseconds: Number(nanoseconds) }]
+    const [, name, micros] = /^(.+?): ([\d.]+) µs a \w+/.exec(line) ?? []
+    return name === undefined ? [] : [{ program, name, nanoseconds: Number(micros) * 1000 }]
+  })
 }

@@ -1,7 +1,9 @@
 /** Reloads of 10,000 rules and of the SVID under load: requests that failed, and the longest time the event loop was held up. */
 import { once } from 'node:events'
 import type { ChildProcess } from 'node:child_process'
+import { get, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
+import { json } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { postern, type RunningPostern, writePolicies } from '../contenders/postern.ts'
 import type { Certificates } from '../environment/certificates.ts'
@@ -42,9 +44,9 @@ export async function measureReload(options: ReloadOptions): Promise<ReloadResul
   await delay(500)
   const quiet = await longestBlock(running.child, () => delay(1000))
   const policyChange = performance.now()
-  const policies = await longestBlock(running.child, () => reloaded(running, () => writePolicies(running.policies, rules, 1)))
+  const policies = await longestBlock(running.child, () => reloaded(running, 'policy', () => writePolicies(running.policies, rules, 1)))
   const policiesInForceMs = performance.now() - policyChange
-  const svid = await longestBlock(running.child, () => reloaded(running, () => certificates.renewServer()))
+  const svid = await longestBlock(running.child, () => reloaded(running, 'certificate', () => certificates.renewServer()))
   if (performance.now() - begun > LOAD_SECONDS * 1000) throw new Error('The reloads took longer than the load; nothing was measured.')
   const { requests, failures } = await loading
   return { requests, failures, quiet, policies, svid, policiesInForceMs }
@@ -59,24 +61,29 @@ async function longestBlock(child: ChildProcess, during: () => Promise<void>): P
   return longestMs
 }
 
-/** Makes a change and waits until the sidecar's metrics say that it is in force. */
-async function reloaded(running: RunningPostern, change: () => void | Promise<void>): Promise<void> {
-  const before = await lastReload(running.healthPort)
-  // The metric counts in seconds: two reloads within one would look like one.
-  await delay(1100)
+/** Makes a change and waits until the sidecar says that every file of it is in force. */
+async function reloaded({ adminSocket, child }: RunningPostern, kind: string, change: () => void | Promise<void>): Promise<void> {
+  const before = await inputsInForce(adminSocket, kind)
   await change()
-  while ((await lastReload(running.healthPort)) === before) {
-    if (running.child.exitCode !== null) throw new Error('The sidecar ended during a reload.')
+  for (;;) {
+    const now = await inputsInForce(adminSocket, kind)
+    if ([...before].every(([input, digest]) => now.get(input) !== digest)) break
+    if (child.exitCode !== null) throw new Error('The sidecar ended during a reload.')
     await delay(50)
   }
   // What was replaced is collected after the swap.
   await delay(1000)
 }
 
-async function lastReload(healthPort: number): Promise<string> {
-  const metrics = await (await fetch(`http://127.0.0.1:${healthPort}/metrics`)).text()
-  const value = /^postern_config_last_reload_success_timestamp_seconds(?:\{[^}]*\})? (\S+)$/m.exec(metrics)?.[1]
-  if (value === undefined) throw new Error('/metrics lacks postern_config_last_reload_success_timestamp_seconds.')
-  if (/^postern_config_last_reload_successful(?:\{[^}]*\})? 0$/m.test(metrics)) throw new Error('The sidecar refused the reload.')
-  return value
+interface RunningConfig {
+  readonly inputs: readonly { readonly input: string; readonly kind: string; readonly digest?: string; readonly error?: string }[]
+}
+
+/** Digests by file. */
+async function inputsInForce(socketPath: string, kind: string): Promise<Map<string, string | undefined>> {
+  const [response] = (await once(get({ socketPath, path: '/v1/config', agent: false }), 'response')) as [IncomingMessage]
+  const { inputs } = (await json(response)) as RunningConfig
+  const refused = inputs.find(({ error }) => error !== undefined)
+  if (refused !== undefined) throw new Error(`The sidecar refused ${refused.input}: ${refused.error}`)
+  return new Map(inputs.filter((input) => input.kind === kind).map(({ input, digest }) => [input, digest]))
 }

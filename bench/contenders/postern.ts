@@ -19,7 +19,7 @@ export interface PosternOptions {
 }
 
 export interface RunningPostern extends Running {
-  readonly healthPort: number
+  readonly adminSocket: string
   /** The folder of policies it watches. */
   readonly policies: string
 }
@@ -66,7 +66,7 @@ spec:
       await waitUntil(() => isReady(healthPort), child, name).catch((error: unknown) => {
         throw new Error(`${name} did not start:\n${readFileSync(join(folder, 'log'), 'utf8')}`, { cause: error })
       })
-      return { ...running(name, port, child, begun), healthPort, policies }
+      return { ...running(name, port, child, begun), adminSocket: join(folder, 'admin.sock'), policies }
     },
   }
 }

@@ -35,10 +35,11 @@ test('what wrk says when it fails is passed on', () => {
 })
 
 test('the lines of an in-process benchmark are read', () => {
-  const output = 'two kinds\n   213 ns  decide, 10 rules\n  1.5 ns  nothing\n'
+  const output = 'two kinds\n   213 ns  a record\n  1.5 ns  nothing\n10 rules: 0.200 µs a decision (90 % allowed)\n'
   assert.deepEqual(parseMicro('decision', output), [
-    { program: 'decision', name: 'decide, 10 rules', nanoseconds: 213 },
+    { program: 'decision', name: 'a record', nanoseconds: 213 },
     { program: 'decision', name: 'nothing', nanoseconds: 1.5 },
+    { program: 'decision', name: '10 rules', nanoseconds: 200 },
   ])
 })
 
