@@ -11,6 +11,7 @@ import type { Upstream } from '../environment/upstream.ts'
 import { createLoad } from '../load/wrk.ts'
 import { type CaseReport, type Detail, judgeLimits, judgeRatios, notMeasured, type Row } from '../report.ts'
 import { type CpuResult, measureCpu } from './cpu.ts'
+import type { LoopReport } from './loop-monitor.ts'
 import { measureMemory } from './memory.ts'
 import { measureMicro } from './micro.ts'
 import { measureReady } from './ready.ts'
@@ -223,18 +224,26 @@ async function reload(bench: Bench): Promise<CaseReport> {
   return {
     rows: [
       judgeLimits('policy or SVID reload under load: requests failed', [{ value: failures, atMost: 0 }], `of ${requests}`),
-      judgeLimits('the same: longest block of the event loop', [{ value: Math.max(policies, svid), atMost: 20 }], 'ms'),
+      judgeLimits(
+        'the same: longest turn of the event loop, processor time',
+        [{ value: Math.max(policies.work, svid.work), atMost: 20 }],
+        'ms',
+      ),
     ],
     details: [
       {
         title: 'Reloads under load',
-        columns: ['longest block of the event loop', 'ms'],
+        columns: ['longest turn of the event loop', 'processor time, ms', 'by the clock, ms'],
         rows: [
-          ['load alone, 1 s', quiet.toFixed(1)],
-          [`reload of 10,000 rules, in force after ${(policiesInForceMs / 1000).toFixed(1)} s`, policies.toFixed(1)],
-          ['reload of the SVID', svid.toFixed(1)],
+          ['load alone, 1 s', ...milliseconds(quiet)],
+          [`reload of 10,000 rules, in force after ${(policiesInForceMs / 1000).toFixed(1)} s`, ...milliseconds(policies)],
+          ['reload of the SVID', ...milliseconds(svid)],
         ],
       },
     ],
   }
+}
+
+function milliseconds({ work, delay }: LoopReport): string[] {
+  return [work.toFixed(1), delay.toFixed(1)]
 }

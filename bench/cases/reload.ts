@@ -1,4 +1,4 @@
-/** Reloads of 10,000 rules and of the SVID under load: requests that failed, and the longest time the event loop was held up. */
+/** Reloads of 10,000 rules and of the SVID under load: requests that failed, and the longest turn of the event loop. */
 import { once } from 'node:events'
 import type { ChildProcess } from 'node:child_process'
 import { get, type IncomingMessage } from 'node:http'
@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { postern, type RunningPostern, writePolicies } from '../contenders/postern.ts'
 import type { Certificates } from '../environment/certificates.ts'
 import type { Load } from '../load/wrk.ts'
+import type { LoopReport } from './loop-monitor.ts'
 
 export interface ReloadOptions {
   readonly program: string
@@ -21,10 +22,10 @@ export interface ReloadOptions {
 export interface ReloadResult {
   readonly requests: number
   readonly failures: number
-  /** Longest block of the event loop, ms: with load alone, while policies were reloaded, while the SVID was. */
-  readonly quiet: number
-  readonly policies: number
-  readonly svid: number
+  /** Longest turn of the event loop: with load alone, while policies were reloaded, while the SVID was. */
+  readonly quiet: LoopReport
+  readonly policies: LoopReport
+  readonly svid: LoopReport
   /** From the change of the files until they were in force. */
   readonly policiesInForceMs: number
 }
@@ -42,23 +43,23 @@ export async function measureReload(options: ReloadOptions): Promise<ReloadResul
   const loading = load({ port: running.port, seconds: LOAD_SECONDS, connections: CONNECTIONS })
   const begun = performance.now()
   await delay(500)
-  const quiet = await longestBlock(running.child, () => delay(1000))
+  const quiet = await longestTurn(running.child, () => delay(1000))
   const policyChange = performance.now()
-  const policies = await longestBlock(running.child, () => reloaded(running, 'policy', () => writePolicies(running.policies, rules, 1)))
+  const policies = await longestTurn(running.child, () => reloaded(running, 'policy', () => writePolicies(running.policies, rules, 1)))
   const policiesInForceMs = performance.now() - policyChange
-  const svid = await longestBlock(running.child, () => reloaded(running, 'certificate', () => certificates.renewServer()))
+  const svid = await longestTurn(running.child, () => reloaded(running, 'certificate', () => certificates.renewServer()))
   if (performance.now() - begun > LOAD_SECONDS * 1000) throw new Error('The reloads took longer than the load; nothing was measured.')
   const { requests, failures } = await loading
   return { requests, failures, quiet, policies, svid, policiesInForceMs }
 }
 
-async function longestBlock(child: ChildProcess, during: () => Promise<void>): Promise<number> {
+async function longestTurn(child: ChildProcess, during: () => Promise<void>): Promise<LoopReport> {
   child.send('reset')
   await during()
   const answer = once(child, 'message')
   child.send('report')
-  const [{ longestMs }] = (await answer) as [{ longestMs: number }]
-  return longestMs
+  const [report] = (await answer) as [LoopReport]
+  return report
 }
 
 /** Makes a change and waits until the sidecar says that every file of it is in force. */
