@@ -45,7 +45,7 @@ const callerFaults: readonly (readonly [string, readonly Buffer[], keyof typeof 
   ],
   [
     'DATA beyond the window of the connection',
-    [...Array.from({ length: 4 }, () => data(1, 16_384))],
+    Array.from({ length: 4 }, () => data(1, 16_384)),
     'FLOW_CONTROL_ERROR',
     'ERR_HTTP2_FLOW_CONTROL',
   ],
