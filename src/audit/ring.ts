@@ -1,10 +1,21 @@
-/** The last decisions in memory, for `explain` by request id; refusals apart, so that allowed traffic cannot push them out. */
+/**
+ * The last decisions in memory, for `explain` by request id; refusals apart, so that allowed traffic cannot push them out, and under load
+ * a share of what was allowed.
+ */
 import { boundEvent, requestSize } from './bound-event.ts'
 import type { ExchangeEvent } from './event.ts'
+
+/** Ms of one turn of the allowance for allowed decisions. */
+const TURN = 1000
 
 export interface RingOptions {
   /** Decisions kept of each kind, allowed and refused. Default 1,000. */
   readonly capacity?: number
+  /**
+   * Allowed decisions kept in one second; the first of each. Default 100. What is kept outlives the young generation: at thousands of
+   * requests a second, keeping all would double the cost of garbage collection to remember the last fifth of a second.
+   */
+  readonly allowedPerSecond?: number
   /** Characters of request data kept of one decision. Default 4,096: 8 MB for all, at the very most. */
   readonly eventSize?: number
 }
@@ -19,6 +30,7 @@ export interface Ring {
 }
 
 const DEFAULT_CAPACITY = 1000
+const DEFAULT_ALLOWED_PER_SECOND = 100
 const DEFAULT_EVENT_SIZE = 4096
 
 /** One kind of decision: the slots, and at which place in the order of all each was filled. */
@@ -28,10 +40,16 @@ interface Lane {
   next: number
 }
 
-export function createRing({ capacity = DEFAULT_CAPACITY, eventSize = DEFAULT_EVENT_SIZE }: RingOptions = {}): Ring {
+export function createRing({
+  capacity = DEFAULT_CAPACITY,
+  allowedPerSecond = DEFAULT_ALLOWED_PER_SECOND,
+  eventSize = DEFAULT_EVENT_SIZE,
+}: RingOptions = {}): Ring {
   const allowed: Lane = { events: [], orders: [], next: 0 }
   const refused: Lane = { events: [], orders: [], next: 0 }
   let order = 0
+  let turnSince = 0
+  let taken = 0
 
   function newestFirst(isWanted: (event: ExchangeEvent) => boolean): ExchangeEvent[] {
     return [allowed, refused]
@@ -43,6 +61,14 @@ export function createRing({ capacity = DEFAULT_CAPACITY, eventSize = DEFAULT_EV
 
   return {
     add(event) {
+      const isOrdinary = event.reason === undefined && event.decision?.allow === true
+      if (isOrdinary) {
+        if (event.time - turnSince >= TURN || event.time < turnSince) {
+          turnSince = event.time
+          taken = 0
+        }
+        if (++taken > allowedPerSecond) return
+      }
       const lane = event.decision?.allow === true ? allowed : refused
       lane.events[lane.next] = requestSize(event) > eventSize ? boundEvent(event, eventSize) : event
       lane.orders[lane.next] = order++

@@ -10,6 +10,7 @@ import { backoffDelay } from '#base/backoff'
 import type { ByteSink } from './byte-sink.ts'
 import { createLineQueue } from './line-queue.ts'
 import type { LineLoss } from './line-queue.ts'
+import { createLineStage } from './line-stage.ts'
 
 export type { LineLoss } from './line-queue.ts'
 
@@ -71,6 +72,8 @@ const BROKEN = { first: 50, max: 1000 }
 export function createLineWriter(options: LineWriterOptions): LineWriter {
   const { sink, delay, random, encoding = 'utf8' } = options
   const queue = createLineQueue(options.capacity)
+  // What is staged cannot give way to what matters more: only where that is little beside what may wait.
+  const stage = encoding === 'latin1' && options.capacity >= 4 * BATCH_SIZE ? createLineStage(BATCH_SIZE) : undefined
   let batch: Batch | undefined
   let timer: NodeJS.Timeout | undefined
   let writing = false
@@ -83,6 +86,8 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
   const waiters = new Set<() => void>()
 
   function nextBatch(): Batch | undefined {
+    const staged = stage?.take()
+    if (staged !== undefined) return { ...staged, notices: 0, offset: 0 }
     const before = queue.length
     const text = queue.take(BATCH_SIZE)
     const loss = queue.takeLoss()
@@ -91,6 +96,10 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
     lost = { ordinary: lost.ordinary + loss.ordinary, kept: lost.kept + loss.kept }
     const bytes = Buffer.from(notices === 0 ? text : options.lossNotice(loss) + text, encoding)
     return { bytes, notices, lines: before - queue.length, offset: 0 }
+  }
+
+  function waiting(): number {
+    return queue.size + (stage?.size ?? 0)
   }
 
   function start(): void {
@@ -132,8 +141,9 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
   }
 
   function gather(): void {
-    if (queue.size >= BATCH_SIZE) start()
-    else if (queue.size > 0 || queue.lossy) timer ??= setTimeout(start, delay)
+    const size = waiting()
+    if (size >= BATCH_SIZE) start()
+    else if (size > 0 || queue.lossy) timer ??= setTimeout(start, delay)
   }
 
   function refused(error: NodeJS.ErrnoException): void {
@@ -186,7 +196,7 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
       written += batch.lines - left
       abandoned += left
     }
-    abandoned += queue.length
+    abandoned += queue.length + (stage?.take()?.lines ?? 0)
   }
 
   return {
@@ -195,7 +205,7 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
         abandoned++
         return
       }
-      queue.push(line, keep)
+      if (stage === undefined || queue.size > 0 || queue.lossy || !stage.push(line)) queue.push(line, keep)
       if (!writing && batch === undefined) gather()
     },
     flush,
@@ -214,7 +224,7 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
       giveUp()
     },
     get waiting() {
-      return queue.size
+      return waiting()
     },
     get stats() {
       const waiting = queue.loss

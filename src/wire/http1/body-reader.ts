@@ -32,51 +32,53 @@ export interface BodyReader {
  */
 export function createBodyReader(bodyLength: number, limits: HeadLimits): BodyReader {
   if (bodyLength === CHUNKED) return createChunkedReader(limits)
-  if (bodyLength === UNTIL_CLOSE) return createUntilCloseReader()
-  return createLengthReader(bodyLength)
+  if (bodyLength === UNTIL_CLOSE) return new UntilCloseReader()
+  return new LengthReader(bodyLength)
 }
 
-function createLengthReader(bodyLength: number): BodyReader {
-  let remaining = bodyLength
-  let fault: Refusal | undefined
-  return {
-    read(bytes, from, sink) {
-      if (remaining === 0 || fault !== undefined || from >= bytes.length) return from
-      const end = Math.min(bytes.length, from + remaining)
-      remaining -= end - from
-      sink.onData(part(bytes, from, end))
-      if (remaining === 0) sink.onEnd(undefined)
-      return end
-    },
-    end() {
-      if (remaining !== 0) fault = refusal('ERR_HTTP_BODY_TRUNCATED', `${remaining} of ${bodyLength} bytes missing`)
-    },
-    get done() {
-      return remaining === 0
-    },
-    get fault() {
-      return fault
-    },
+/** A class, as one is made for every body: an object literal with accessors costs V8 a call into its runtime for each of them. */
+class LengthReader implements BodyReader {
+  readonly #length: number
+  #remaining: number
+  fault: Refusal | undefined = undefined
+
+  constructor(length: number) {
+    this.#length = length
+    this.#remaining = length
+  }
+
+  get done(): boolean {
+    return this.#remaining === 0
+  }
+
+  read(bytes: Buffer, from: number, sink: BodySink): number {
+    if (this.#remaining === 0 || this.fault !== undefined || from >= bytes.length) return from
+    const end = Math.min(bytes.length, from + this.#remaining)
+    this.#remaining -= end - from
+    sink.onData(part(bytes, from, end))
+    if (this.#remaining === 0) sink.onEnd(undefined)
+    return end
+  }
+
+  end(): void {
+    if (this.#remaining !== 0) this.fault = refusal('ERR_HTTP_BODY_TRUNCATED', `${this.#remaining} of ${this.#length} bytes missing`)
   }
 }
 
-function createUntilCloseReader(): BodyReader {
-  let done = false
-  return {
-    read(bytes, from, sink) {
-      if (done || from >= bytes.length) return from
-      sink.onData(part(bytes, from, bytes.length))
-      return bytes.length
-    },
-    end(sink) {
-      if (done) return
-      done = true
-      sink.onEnd(undefined)
-    },
-    get done() {
-      return done
-    },
-    fault: undefined,
+class UntilCloseReader implements BodyReader {
+  readonly fault = undefined
+  done = false
+
+  read(bytes: Buffer, from: number, sink: BodySink): number {
+    if (this.done || from >= bytes.length) return from
+    sink.onData(part(bytes, from, bytes.length))
+    return bytes.length
+  }
+
+  end(sink: BodySink): void {
+    if (this.done) return
+    this.done = true
+    sink.onEnd(undefined)
   }
 }
 
