@@ -1,10 +1,12 @@
 /** Reads what configuration names on disk: one file, bounded, with its digest; a folder as the sorted files in it. */
-import { createHash } from 'node:crypto'
-import { constants } from 'node:fs'
+import { createHash, webcrypto } from 'node:crypto'
+import { constants, type Dirent } from 'node:fs'
 import { open, readdir, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import { MAX_DOCUMENT_LENGTH } from './yaml-limits.ts'
 
+/** Bytes: a quarter of a millisecond. */
+const HASHED_AT_ONCE = 128 * 1024
 /** What is read of a folder. */
 const EXTENSIONS: ReadonlySet<string> = new Set(['.yaml', '.yml', '.json'])
 
@@ -33,10 +35,15 @@ export async function readBoundedFile(path: string, limit: number = MAX_DOCUMENT
     const content = found.size > limit ? undefined : await file.readFile()
     if (content === undefined || content.length > limit)
       return { fault: `\`${path}\` has more than the ${limit} bytes that are read`, code: 'EFBIG' }
-    return { content, digest: digestOf(content) }
+    return { content, digest: content.length > HASHED_AT_ONCE ? await digestElsewhere(content) : digestOf(content) }
   } catch (error) {
     return faultOf(path, error)
   }
+}
+
+/** In the thread pool: sixteen megabytes would hold up traffic for longer than a reload may. */
+async function digestElsewhere(content: Uint8Array<ArrayBuffer>): Promise<string> {
+  return Buffer.from(await webcrypto.subtle.digest('SHA-256', content)).toString('hex')
 }
 
 export function digestOf(content: Uint8Array): string {
@@ -71,17 +78,19 @@ async function listFolder(folder: string, seen: Set<string>): Promise<string[]> 
   if (seen.has(`${dev} ${ino}`)) return []
   seen.add(`${dev} ${ino}`)
   const found: string[] = []
-  for (const name of (await readdir(folder)).toSorted()) {
-    if (name.startsWith('.')) continue
-    const path = join(folder, name)
-    if (await isFolder(path)) found.push(...(await listFolder(path, seen)))
-    else if (EXTENSIONS.has(extname(name).toLowerCase())) found.push(path)
+  const entries = await readdir(folder, { withFileTypes: true })
+  for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (entry.name.startsWith('.')) continue
+    const path = join(folder, entry.name)
+    if (await isFolder(entry, path)) found.push(...(await listFolder(path, seen)))
+    else if (EXTENSIONS.has(extname(entry.name).toLowerCase())) found.push(path)
   }
   return found
 }
 
 /** What cannot be looked at counts as a file: reading it then says why. */
-async function isFolder(path: string): Promise<boolean> {
+async function isFolder(entry: Dirent, path: string): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isDirectory()
   try {
     return (await stat(path)).isDirectory()
   } catch {

@@ -13,6 +13,8 @@ import { faultOf, isFault, listFiles, readBoundedFile } from './files.ts'
 const POLL_INTERVAL = 500
 /** Ms that an event waits for its companions, and a changed scan for its confirmation. */
 const DEBOUNCE = 50
+/** A poll takes at most this share of the time: ten thousand files are polled less often. */
+const POLL_SHARE = 0.05
 /** How often a scan that keeps changing is repeated before it is reported as it is. */
 const MAX_SETTLING = 4
 /** Ms within which a file can change twice under one timestamp. */
@@ -37,7 +39,7 @@ export interface FileWatch {
 
 /** Begins to watch with the first `expect`. Keeps no process alive. */
 export function createFileWatch({ clock, onChange, interval = POLL_INTERVAL }: FileWatchOptions): FileWatch {
-  const folders = createFolderWatch(() => schedule(DEBOUNCE))
+  const folders = createFolderWatch(onEvent)
   let scanner = createScanner(clock)
   let roots: readonly string[] = []
   let expected = ''
@@ -46,12 +48,20 @@ export function createFileWatch({ clock, onChange, interval = POLL_INTERVAL }: F
   /** The timer stands at an event already: later ones must not push it back, or a busy folder would never be read. */
   let soon = false
   let scanning = false
+  /** Something happened during the scan, maybe behind its back. */
+  let missed = false
   let closed = false
 
-  function schedule(delay: number): void {
-    // An event during a scan needs no scan of its own: a changed scan is confirmed by another, and the poll sees the rest.
-    if (closed || scanning || soon) return
-    soon = delay === DEBOUNCE
+  function onEvent(): void {
+    if (scanning) missed = true
+    else if (!soon) {
+      soon = true
+      lookIn(DEBOUNCE)
+    }
+  }
+
+  function lookIn(delay: number): void {
+    if (closed) return
     clearTimeout(timer)
     timer = setTimeout(() => void look(), delay).unref()
   }
@@ -60,10 +70,16 @@ export function createFileWatch({ clock, onChange, interval = POLL_INTERVAL }: F
     const looked = roots
     scanning = true
     soon = false
-    const seen = await settle()
+    missed = false
+    await folders.watch(roots)
+    const begun = clock.monotonic()
+    const first = fingerprint(await scanner.scan(roots))
+    const taken = clock.monotonic() - begun
+    const seen = await settle(first)
     scanning = false
     if (closed) return
-    schedule(looked === roots ? interval : DEBOUNCE)
+    soon = missed || looked !== roots
+    lookIn(soon ? Math.max(DEBOUNCE, taken) : Math.max(interval, taken / POLL_SHARE))
     if (looked !== roots) return
     if (seen === expected || seen === reported) return
     reported = seen
@@ -71,9 +87,8 @@ export function createFileWatch({ clock, onChange, interval = POLL_INTERVAL }: F
   }
 
   /** A scan that the next one confirms: half of a write is not worth reading. */
-  async function settle(): Promise<string> {
-    await folders.watch(roots)
-    let seen = fingerprint(await scanner.scan(roots))
+  async function settle(first: string): Promise<string> {
+    let seen = first
     for (let round = 0; seen !== expected && seen !== reported && round < MAX_SETTLING; round++) {
       await new Promise<void>((resolve) => void setTimeout(resolve, DEBOUNCE).unref())
       const again = fingerprint(await scanner.scan(roots))
@@ -89,7 +104,7 @@ export function createFileWatch({ clock, onChange, interval = POLL_INTERVAL }: F
       expected = fingerprint(read)
       reported = undefined
       scanner = createScanner(clock)
-      schedule(DEBOUNCE)
+      onEvent()
     },
     close() {
       closed = true
