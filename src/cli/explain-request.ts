@@ -71,7 +71,8 @@ function decisionText(
 ): string {
   const lines = [requestLine(record)]
   if (count > 1) lines.push(`  the latest of ${count} requests with this id`)
-  const wasAllowed = record.decision === 'allow'
+  // A limit refuses what policy allowed.
+  const wasAllowed = record.decision === 'allow' || record.reason === 'ERR_RATE_LIMITED'
   if (explanation === null) lines.push(...withoutPolicy(record))
   else {
     if (!by.same) lines.push('  policies have changed since; this is what those in force now say')

@@ -170,7 +170,7 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
 }
 
 /** SIGHUP reads again; the first SIGTERM, SIGINT or `end()` resolves `signal`; a second signal exits at once. */
-function untilSignalled(source: SnapshotSource, log: Log): { readonly signal: Promise<void>; end(): void } {
+function untilSignalled(source: SnapshotSource, log: Log): { readonly signal: Promise<void>; readonly end: () => void } {
   const { promise, resolve } = Promise.withResolvers<void>()
   let signalled = false
   const onEnd = (name: NodeJS.Signals): void => {

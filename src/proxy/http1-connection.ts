@@ -250,6 +250,9 @@ export class Http1Connection implements LiveConnection {
       case 'lingering':
         this.#lingered += chunk.length
         if (this.#lingered > LINGER_BYTES) this.#destroy()
+        return undefined
+      case 'closed':
+        return undefined
     }
   }
 

@@ -193,7 +193,7 @@ export class Http1Upstream implements BodySink {
         return
       }
     }
-    const body = this.#body as BodyReader | undefined
+    const body = this.#body
     if (body === undefined) return
     at = body.read(bytes, at, this)
     if (body.fault !== undefined) this.#fail('ERR_UPSTREAM_RESPONSE', `${body.fault.reason} ${body.fault.detail}`)

@@ -56,10 +56,10 @@ function ask(session: ClientHttp2Session, headers: Record<string, string>, body?
     let trailers: Answer['trailers'] = {}
     const chunks: Buffer[] = []
     stream.on('response', (got) => {
-      answer = { ...got } as Answer['headers']
+      answer = { ...got }
     })
     stream.on('trailers', (got) => {
-      trailers = { ...got } as Answer['trailers']
+      trailers = { ...got }
     })
     stream.on('data', (chunk: Buffer) => chunks.push(chunk))
     stream.on('error', () => {})

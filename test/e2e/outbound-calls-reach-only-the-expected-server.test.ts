@@ -97,7 +97,7 @@ test('connections to a server are used again for the same SVID only', async () =
   const serialSeen = async (): Promise<string> => {
     await callOut(client.outboundPort, '/')
     const records = await server.records()
-    return (records.at(-1)?.['peer'] as { serial: string }).serial
+    return (records.at(-1)!['peer'] as { serial: string }).serial
   }
   const first = await serialSeen()
   assert.equal(await serialSeen(), first)

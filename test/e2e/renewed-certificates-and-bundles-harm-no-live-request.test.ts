@@ -35,7 +35,10 @@ test('after a reload of SVID and bundle: a live request goes on, TLS 1.2 stays r
   const next = await createTestMesh()
   let finish = (): void => {}
   await using app = await startApp((request, response) => {
-    if (request.url !== '/slow') return void response.end('ok')
+    if (request.url !== '/slow') {
+      response.end('ok')
+      return
+    }
     response.write('begun ')
     finish = () => void response.end('and ended')
   })

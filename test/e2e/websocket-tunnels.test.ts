@@ -73,7 +73,7 @@ test('one side of a tunnel may close while the other goes on', async () => {
 
 test('other upgrades are stripped, and bytes sent behind an upgrade before its answer reach nobody', async () => {
   await using app = await startRawApp((socket, text) => {
-    if (/^GET \/ws/.test(text)) socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n')
+    if (text.startsWith('GET /ws')) socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n')
     else if (text.endsWith('\r\n\r\n')) socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok')
   })
   await using sidecar = await runSidecar({ app: app.port })
@@ -109,7 +109,8 @@ test('CONNECT and the HTTP/2 preface are refused, and an answer 101 that nobody 
 
 test('a tunnel and a streaming download are cut within two seconds of the policy that no longer allows them, and recorded', async () => {
   await using app = await startRawApp((socket, text) => {
-    if (/^GET \/ws/.test(text)) socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nwelcome')
+    if (text.startsWith('GET /ws'))
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nwelcome')
     else if (text.endsWith('\r\n\r\n')) socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n')
   })
   await using sidecar = await runSidecar({ app: app.port })

@@ -66,7 +66,7 @@ export async function startShop(program: string): Promise<Shop> {
   }
 
   async function close(): Promise<void> {
-    const ended = processes.map((child) => (child.exitCode === null ? once(child, 'exit') : undefined))
+    const ended = processes.filter((child) => child.exitCode === null).map((child) => once(child, 'exit'))
     stop()
     await Promise.all(ended)
     rmSync(dir, { recursive: true, force: true })
