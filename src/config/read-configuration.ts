@@ -155,8 +155,8 @@ function readPolicies(text: YamlDocuments, name: string, config: SidecarConfig):
     documents.push(reading.document)
     problems.push(...protocolProblems(reading.document, governedListeners(config)))
   }
-  if (documents.length === 0 && problems.length === 0)
-    problems.push({ ...problemAt(name, 'The file holds no policy.'), severity: 'warning' })
+  // An error, so that a file that was emptied, or is about to be written, leaves its deny rules in force.
+  if (documents.length === 0 && problems.length === 0) problems.push(fileProblem(name, 'ERR_POLICY_EMPTY', 'The file holds no policy.'))
   return { documents, problems }
 }
 

@@ -124,12 +124,12 @@ for (const [what, text, expected] of sidecars) {
   })
 }
 
-test('an empty folder, and a file without policy, are warnings', async (t) => {
+test('an empty folder is a warning, and a file without policy an error: it may have held what denies', async (t) => {
   const folder = folderOf(t, { 'postern.yaml': `${SIDECAR}  policies: [p/, q.yaml]\n`, 'p/note.txt': '', 'q.yaml': '# later\n' })
   const problems = problemsOf(await load(folder))
   assert.deepEqual(
     problems.map(({ severity, message }) => `${severity} ${message}`),
-    ['warning The folder holds no `.yaml`, `.yml` or `.json` file, so no policy.', 'warning The file holds no policy.'],
+    ['warning The folder holds no `.yaml`, `.yml` or `.json` file, so no policy.', 'error The file holds no policy.'],
   )
 })
 
