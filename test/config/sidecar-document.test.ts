@@ -124,6 +124,12 @@ test('every key that is set arrives parsed', () => {
   assert.equal(found.drain, 10_000)
 })
 
+test('a listener speaks HTTP/1.1, HTTP/2 or both', () => {
+  for (const protocol of ['http1', 'http2', 'both']) {
+    assert.equal(config(`${HEAD}${INBOUND}      protocol: ${protocol}\n`).inbound[0]!.protocol, protocol)
+  }
+})
+
 test('a default stays where only its neighbour is set', () => {
   const found = config(`${HEAD}${INBOUND}      limits: { streams: 5 }\n      timeouts: { idle: 1h }\n`)
   assert.deepEqual(found.inbound[0]!.limits, { ...DEFAULTS.limits, streams: 5 })
@@ -259,8 +265,6 @@ const later: readonly (readonly [string, string])[] = [
   ['spec.identity.workloadApi', `${HEAD}    workloadApi: {}\n${INBOUND}`],
   ['spec.workloadApi', `${HEAD}${INBOUND}  workloadApi: { listen: unix:w.sock }\n`],
   ['spec.tokens', `${HEAD}${INBOUND}  tokens: []\n`],
-  ['spec.inbound[0].protocol: http2', `${HEAD}${INBOUND}      protocol: http2\n`],
-  ['spec.inbound[0].protocol: both', `${HEAD}${INBOUND}      protocol: both\n`],
   ['spec.inbound[0].protocol: tcp', `${HEAD}${INBOUND}      protocol: tcp\n`],
   ['spec.outbound[0].protocol: http2', `${HEAD}${OUTBOUND}      protocol: http2\n`],
   ['spec.inbound[0].unknownTokens: pass', `${HEAD}${INBOUND}      unknownTokens: pass\n`],
