@@ -265,9 +265,10 @@ export class Http2Connection<T> implements FrameHandler {
         stream.sendWindow += delta
         if (stream.sendWindow > LARGEST_31_BIT) return overflow()
       }
-      if (delta > 0) this.#sender.flushAll()
     }
+    // First the acknowledgement: until it is read, the peer holds us to the windows before.
     writeSettingsAck(this.output)
+    if (delta > 0) this.#sender.flushAll()
     this.#handler.onSettings(this.peer)
     return this.#flooded
   }
