@@ -23,17 +23,14 @@ export const builtinModules: Plugin = {
   },
 }
 
-/** A module with the same exports but those that are lazy: whoever wants such a one gets it from the default export. */
+/** A module with the same exports, each taken only if somebody imports it: what is marked as pure and unused is left out. */
 function facade(name: string): string {
   const builtin = process.getBuiltinModule(name)
   if (builtin === undefined) throw new Error(`This Node has no ${name}.`)
-  const eager = Object.entries(Object.getOwnPropertyDescriptors(builtin))
-    .filter(([key, descriptor]) => 'value' in descriptor && /^[A-Za-z_$][\w$]*$/.test(key) && key !== 'default')
-    .map(([key]) => key)
-  // Marked as pure so that what nobody imports is left out.
+  const names = Object.keys(Object.getOwnPropertyDescriptors(builtin)).filter((key) => /^[A-Za-z_$][\w$]*$/.test(key) && key !== 'default')
   return `const builtin = process.getBuiltinModule(${JSON.stringify(name)})
 const get = (key) => builtin[key]
 export default builtin
-${eager.map((key, index) => `const e${index} = /* @__PURE__ */ get(${JSON.stringify(key)}); export { e${index} as ${key} }`).join('\n')}
+${names.map((key, index) => `const e${index} = /* @__PURE__ */ get(${JSON.stringify(key)}); export { e${index} as ${key} }`).join('\n')}
 `
 }
