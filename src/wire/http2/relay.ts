@@ -16,7 +16,7 @@ import { type HeaderList, addHeader, createHeaderList } from '#http/header-list'
 import type { LocalAnswer } from './block-writer.ts'
 import { createHttp2ClientCodec, type Http2ClientCodec, type OutgoingRequest } from './client-codec.ts'
 import type { Http2Connection } from './connection.ts'
-import { CANCEL, errorName, type Http2Fault, INTERNAL_ERROR, REFUSED_STREAM } from './protocol.ts'
+import { CANCEL, errorName, type Http2Fault, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM } from './protocol.ts'
 import type { Http2Relay, Http2RelayHandler, Http2RelayOptions } from './relay-contract.ts'
 import { RelayExchange } from './relay-exchange.ts'
 import type { ResponseBlock } from './response-block.ts'
@@ -171,6 +171,8 @@ class Relay<C> implements Http2Relay<C> {
 
   cut(exchange: RelayExchange<C>, grpcStatus: number): void {
     const { downstream, request, status } = exchange
+    // The answer is out already, only the rest of the request is cut.
+    if (downstream.localClosed) return this.#reset(exchange, NO_ERROR)
     if (status === 0 || request?.grpc !== true) return this.#reset(exchange, CANCEL)
     exchange.grpcStatus = grpcStatus
     const trailers = createHeaderList()
@@ -286,7 +288,7 @@ class Relay<C> implements Http2Relay<C> {
       return this.#fail(exchange, 'ERR_HTTP2_UPSTREAM_RESET', errorName(code), INTERNAL_ERROR)
     }
     // The response is whole, the rest of the request is not wanted: the caller hears so once it has the response.
-    this.#dropQueue(stream, this.#downstream)
+    this.#creditCaller(dropQueue(stream))
     const { downstream } = exchange
     if (downstream.queue === undefined) this.#reset(exchange, code)
     else this.#downstream.afterData(downstream, () => this.#reset(exchange, code))
@@ -298,9 +300,14 @@ class Relay<C> implements Http2Relay<C> {
       if (exchange !== undefined && !exchange.done) this.#downstream.credit(exchange.downstream, increment)
       return
     }
-    const repaid = Math.min(increment, this.#lentForwarded)
+    this.#creditCaller(increment)
+  }
+
+  /** Credit for what was forwarded, or would have been: what the caller was lent of it is repaid first. */
+  #creditCaller(bytes: number): void {
+    const repaid = Math.min(bytes, this.#lentForwarded)
     this.#lentForwarded -= repaid
-    this.#downstream.credit(undefined, increment - repaid)
+    this.#downstream.credit(undefined, bytes - repaid)
   }
 
   #onUpstreamGoaway(lastStreamId: number): void {
@@ -358,19 +365,11 @@ class Relay<C> implements Http2Relay<C> {
     if (upstream !== undefined) {
       // Where both sides have ended, the stream is about to leave the table by itself.
       if (!upstream.localClosed || !upstream.remoteClosed) this.#upstream.reset(upstream, CANCEL)
-      this.#dropQueue(upstream, this.#downstream)
+      this.#creditCaller(dropQueue(upstream))
     }
-    this.#dropQueue(exchange.downstream, this.#upstream)
+    this.#upstream.credit(undefined, dropQueue(exchange.downstream))
     this.#handler.onEnd(exchange)
     this.#checkIdle()
-  }
-
-  /** What waits on a stream that is gone is credited to the side it came from. */
-  #dropQueue(stream: Stream<C>, source: Http2Connection<RelayExchange<C>>): void {
-    const { queue } = stream
-    if (queue === undefined) return
-    stream.queue = undefined
-    source.credit(undefined, queue.bytes)
   }
 
   #leave(): void {
@@ -388,3 +387,10 @@ class Relay<C> implements Http2Relay<C> {
 
 /** UNAVAILABLE. */
 const GRPC_UNAVAILABLE = 14
+
+/** @returns how many bytes waited on a stream that is gone: they are credited to the side they came from */
+function dropQueue(stream: Http2Stream<unknown>): number {
+  const bytes = stream.queue?.bytes ?? 0
+  stream.queue = undefined
+  return bytes
+}
