@@ -6,7 +6,6 @@ import process from 'node:process'
 import { createDecisionLog } from '#audit/decision-log'
 import { createRing } from '#audit/ring'
 import { systemClock } from '#base/clock'
-import { formatProblem } from '#base/located'
 import { formatAddress } from '#base/units'
 import type { Snapshot, SnapshotSource } from '#config/snapshot'
 import { createSnapshotSource } from '#config/snapshot-source'
@@ -68,11 +67,6 @@ function openSource(file: string, io: CommandIo, log: Log): ReturnType<typeof cr
     clock: systemClock,
     log,
     openIdentity: (config) => openSvidSource(config, { clock: systemClock, log }),
-    onReload({ changed, generation, problems, needsRestart }) {
-      for (const problem of problems) log.warn({}, formatProblem(problem))
-      if (needsRestart.length > 0) log.warn({ keys: needsRestart }, 'changes of these keys wait for a restart')
-      if (changed) log.info({ generation }, 'a new snapshot is in force')
-    },
   })
 }
 

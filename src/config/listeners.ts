@@ -80,6 +80,11 @@ function checkSharedOutbound(
   at: (...path: readonly (string | number)[]) => Location,
   complain: (code: Problem['code'], where: Location, message: string) => void,
 ): void {
+  for (const [index, { protocol, hosts }] of config.outbound.entries()) {
+    if (protocol !== 'tcp' || hosts.length === 0) continue
+    const message = `\`spec.outbound[${index}].hosts\`: opaque TCP names no host. Give the entry a \`listen\` of its own and no \`hosts\`.`
+    complain('ERR_CONFIG_VALUE', at('spec', 'outbound', index, 'hosts'), message)
+  }
   const byListen = Map.groupBy(config.outbound.entries(), ([, { listen }]) => formatAddress(listen))
   for (const [listen, entries] of byListen) {
     const first = entries[0]

@@ -4,7 +4,7 @@ import type { PathRules } from '#http/canonical-path'
 import type { SpiffeId } from '#identity/spiffe-id'
 
 /** No protocol is translated into another. */
-export type Protocol = 'http1' | 'http2' | 'both'
+export type Protocol = 'http1' | 'http2' | 'both' | 'tcp'
 export type MinTlsVersion = 'TLSv1.3' | 'TLSv1.2'
 
 /** What a listener may be told to let through although it is ambiguous (`paths.allow`). */

@@ -72,8 +72,8 @@ const paths = map({
   ignoreCase: optional(flag, DEFAULTS.paths.ignoreCase),
 })
 
-const inboundProtocol = word(['http1', 'http2', 'both'], ['tcp'])
-const outboundProtocol = word(['http1'], ['http2', 'tcp'])
+const inboundProtocol = word(['http1', 'http2', 'both', 'tcp'])
+const outboundProtocol = word(['http1', 'tcp'], ['http2'])
 
 const inboundEntry = map({
   listen: required(tcpListen),

@@ -14,10 +14,12 @@ import { verifyPeerSocket } from '#pki/peer-from-socket'
 import { reloadServerContext, serverTlsOptions, type TlsChoices } from '#pki/tls-options'
 import type { ListenerMetrics, PeerMetrics } from '#telemetry/metrics'
 import { createAcceptQueue } from './accept-queue.ts'
+import { serveTcp } from './tcp-inbound.ts'
 import { boundPort, keyExchangeGroup, listen, plainAddress } from './sockets.ts'
 import { serveHttp1 } from './http1-connection.ts'
 import { serveHttp2 } from './http2-inbound.ts'
 import { InboundService } from './inbound-service.ts'
+import { createRateLimiter } from './rate-limiter.ts'
 import type { InboundListenerState, InboundSettings, Surroundings } from './inbound-state.ts'
 
 export interface InboundListener {
@@ -38,7 +40,7 @@ export interface InboundOptions extends Surroundings {
   readonly peerMetrics: (namespace: string | undefined, serviceAccount: string | undefined) => PeerMetrics
 }
 
-const ALPN: Readonly<Record<Protocol, readonly string[]>> = { http1: ['http/1.1'], http2: ['h2'], both: ['h2', 'http/1.1'] }
+const ALPN: Readonly<Record<Exclude<Protocol, 'tcp'>, readonly string[]>> = { http1: ['http/1.1'], http2: ['h2'], both: ['h2', 'http/1.1'] }
 
 /** @throws PosternError ERR_LISTEN if the address cannot be had */
 export async function openInboundListener(options: InboundOptions): Promise<InboundListener> {
@@ -50,7 +52,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   let connections = 0
   /** Monotonic ms of the last reload of the TLS context. */
   let contextSince = -Infinity
-  const tls: TlsChoices = { ...sidecar.tls, alpnProtocols: ALPN[config.protocol] }
+  const tls: TlsChoices = { ...sidecar.tls, ...(config.protocol === 'tcp' ? {} : { alpnProtocols: ALPN[config.protocol] }) }
   const tlsServer: TlsServer = createTlsServer({
     ...serverTlsOptions(snapshot.identity, snapshot.trust, tls),
     handshakeTimeout: config.timeouts.handshake,
@@ -66,6 +68,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     name,
     port: boundPort(server),
     settings: settingsOf(snapshot, options.index),
+    limiter: createRateLimiter(),
     appHost: config.app.kind === 'unix' ? 'localhost' : formatAddress(config.app),
     connectionClosed() {
       connections--
@@ -106,7 +109,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
       return
     }
     // No ALPN means HTTP/1.1.
-    const protocol = socket.alpnProtocol === 'h2' ? 'http2' : 'http1'
+    const protocol = config.protocol === 'tcp' ? 'tcp' : socket.alpnProtocol === 'h2' ? 'http2' : 'http1'
     if (config.protocol !== 'both' && config.protocol !== protocol) {
       refuseHandshake(socket, 'ERR_TLS_ALPN', `the listener speaks ${config.protocol}`, presentedBy(verdict.value))
       socket.destroy()
@@ -128,7 +131,8 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     const { facts, id } = snapshot.identity
     const peer = options.peerMetrics(verdict.value.id.namespace, verdict.value.id.serviceAccount)
     const notAfter = Math.min(verdict.validUntil, facts.notAfter)
-    if (protocol === 'http2') serveHttp2(socket, state, origin, peer, id.uri, notAfter)
+    if (protocol === 'tcp') serveTcp(socket, state, origin, peer, notAfter)
+    else if (protocol === 'http2') serveHttp2(socket, state, origin, peer, id.uri, notAfter)
     else serveHttp1(socket, new InboundService(state, origin, peer, id.uri, notAfter))
   }
 
@@ -152,6 +156,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
       }
       snapshot = next
       state.settings = settingsOf(next, options.index)
+      state.limiter.keep(state.settings.policy.limits)
     },
     close() {
       queue.close()

@@ -7,9 +7,11 @@ import type { Snapshot } from '#config/snapshot'
 import type { ListenerMetrics } from '#telemetry/metrics'
 import { serveHttp1 } from './http1-connection.ts'
 import type { Surroundings } from './inbound-state.ts'
+import { createOutboundDialer } from './outbound-dial.ts'
 import { createOutboundPool } from './outbound-pool.ts'
 import { type OutboundListenerState, type OutboundRoute, OutboundService } from './outbound-service.ts'
 import { boundPort, listen, plainAddress } from './sockets.ts'
+import { TcpOutbound } from './tcp-outbound.ts'
 
 export interface OutboundListener {
   readonly name: string
@@ -43,8 +45,9 @@ export async function openOutboundListener(options: OutboundOptions): Promise<Ou
   const [first] = entries
   if (first === undefined) throw new TypeError('an outbound listener needs an entry')
   const name = formatAddress(options.listen)
+  const dialer = first.protocol === 'tcp' ? createOutboundDialer({ ...options, config: first, alpnProtocols: undefined }) : undefined
   const routes = new Map<string, OutboundRoute>()
-  for (const config of entries) {
+  for (const config of dialer === undefined ? entries : []) {
     const route = { config, pool: createOutboundPool({ ...options, config }) }
     for (const host of config.hosts.length === 0 ? [''] : config.hosts) routes.set(host, route)
   }
@@ -61,7 +64,8 @@ export async function openOutboundListener(options: OutboundOptions): Promise<Ou
       metrics.connectionClosed()
     },
   }
-  const server = createServer({ allowHalfOpen: true, noDelay: true })
+  // An opaque connection is read once there is somebody to read it to.
+  const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: dialer !== undefined })
   await listen(server, options.listen, 'outbound[].listen')
   server.on('error', () => {})
   server.on('connection', (socket: Socket) => {
@@ -71,12 +75,17 @@ export async function openOutboundListener(options: OutboundOptions): Promise<Ou
     }
     connections++
     metrics.connectionOpened()
+    const sourceIp = plainAddress(socket.remoteAddress)
+    if (dialer !== undefined) {
+      options.registry.add(new TcpOutbound(socket, state, dialer, sourceIp))
+      return
+    }
     const origin: ConnectionOrigin = {
       listener: name,
       direction: 'outbound',
       protocol: 'http1',
       peer: undefined,
-      sourceIp: plainAddress(socket.remoteAddress),
+      sourceIp,
       tls: undefined,
     }
     serveHttp1(socket, new OutboundService(state, origin))
@@ -86,6 +95,7 @@ export async function openOutboundListener(options: OutboundOptions): Promise<Ou
     name,
     port: boundPort(server),
     apply(snapshot) {
+      dialer?.apply(snapshot)
       for (const pool of pools) pool.apply(snapshot)
     },
     tick(now) {

@@ -33,7 +33,7 @@ export interface OutboundListenerState extends Surroundings {
 }
 
 /** The app may call whomever its sidecar is configured to reach; who answers is checked by the pool. */
-const ALLOWED: Decision = {
+export const ALLOWED: Decision = {
   allow: true,
   reason: undefined,
   policy: '',

@@ -1,0 +1,180 @@
+/** One caller's connection to a `tcp` listener: decided by peer, port and time, then joined to the app; decided again for as long as it lives. */
+import { connect, type Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import type { ConnectionOrigin } from '#audit/event'
+import type { ReasonCode } from '#base/reasons'
+import type { Snapshot } from '#config/snapshot'
+import { createHeaderList } from '#http/header-list'
+import { createRequestId } from '#http/request-id'
+import { isStillTrusted } from '#pki/still-trusted'
+import { decide } from '#policy/decide'
+import type { Decision } from '#policy/decision'
+import type { RequestFacts } from '#policy/facts'
+import type { PeerMetrics } from '#telemetry/metrics'
+import type { InboundListenerState } from './inbound-state.ts'
+import { recordInbound, type RecordedExchange } from './record.ts'
+import type { ConnectionDescription, LiveConnection } from './registry.ts'
+import { splice, type Splice } from './splice.ts'
+
+const NO_REQUEST = { method: '', headers: createHeaderList() }
+
+export class TcpInbound implements LiveConnection, RecordedExchange {
+  readonly request = NO_REQUEST
+  readonly startedAt: number
+  readonly startedMono: number
+  readonly requestId: string
+  readonly traceparent = ''
+  readonly host = ''
+  readonly path = ''
+  readonly token = undefined
+  readonly status = 0
+  readonly grpcStatus = -1
+  readonly facts: RequestFacts
+  decision: Decision
+  decideUs: number
+  reason: ReasonCode | undefined
+  detail = ''
+  readonly #listener: InboundListenerState
+  readonly #origin: ConnectionOrigin
+  readonly #peerMetrics: PeerMetrics
+  readonly #caller: TLSSocket
+  readonly #notAfter: number
+  #splice: Splice | undefined
+
+  /** @param notAfter the first end of validity among the peer's path and our own SVID, ms since the epoch */
+  constructor(caller: TLSSocket, listener: InboundListenerState, origin: ConnectionOrigin, peerMetrics: PeerMetrics, notAfter: number) {
+    const { clock, settings } = listener
+    this.#caller = caller
+    this.#listener = listener
+    this.#origin = origin
+    this.#peerMetrics = peerMetrics
+    this.#notAfter = notAfter
+    this.startedAt = clock.now()
+    this.startedMono = clock.monotonic()
+    this.requestId = createRequestId(this.startedAt, listener.randomHex)
+    this.facts = {
+      protocol: 'tcp',
+      peer: origin.peer,
+      token: undefined,
+      method: '',
+      path: '',
+      query: undefined,
+      host: '',
+      headers: undefined,
+      sourceIp: origin.sourceIp,
+      port: listener.port,
+    }
+    this.decision = decide(settings.policy, this.facts, this.startedAt)
+    this.decideUs = (clock.monotonic() - this.startedMono) * 1000
+  }
+
+  /** Joins the caller to the app if policy allows. */
+  begin(): void {
+    const { log, registry } = this.#listener
+    if (log.overloaded) return this.#refuse('ERR_RECORDS_OVERLOADED')
+    if (!this.decision.allow) return this.#refuse(this.decision.reason ?? 'ERR_POLICY_NO_ALLOW')
+    this.#splice = splice(
+      this.#caller,
+      this.#connectApp(),
+      () => registry.coarseNow,
+      (fault) => this.#onEnd(fault),
+    )
+  }
+
+  get bytesIn(): number {
+    return this.#splice?.bytesIn ?? 0
+  }
+
+  get bytesOut(): number {
+    return this.#splice?.bytesOut ?? 0
+  }
+
+  tick(now: number): void {
+    const joined = this.#splice
+    if (joined === undefined) return
+    if (now >= this.#notAfter) return this.#cut('ERR_CERTIFICATE_ENDED')
+    if (now >= this.decision.validUntil) this.#redecide(now, 'decided again: time passed')
+    const { halfClosed } = this.#listener.settings.config.timeouts
+    if (joined.halfClosed && now - joined.touched > halfClosed) this.#cut('ERR_TUNNEL_IDLE')
+  }
+
+  revalidate(snapshot: Snapshot, now: number): void {
+    const { peer } = this.#origin
+    if (peer !== undefined && !isStillTrusted(snapshot.trust, peer)) return this.#cut('ERR_TRUST_WITHDRAWN')
+    this.#redecide(now, 'decided again: the snapshot changed')
+  }
+
+  /** An opaque connection cannot be asked to end: it has until the end of the drain. */
+  drain(): void {}
+
+  cutAtDrainEnd(): void {
+    this.#cut('ERR_DRAINED')
+  }
+
+  describe(): ConnectionDescription {
+    return {
+      listener: this.#origin.listener,
+      direction: 'inbound',
+      protocol: 'tcp',
+      peer: this.#origin.peer?.id.uri,
+      sourceIp: this.#origin.sourceIp,
+      openedAt: this.startedAt,
+      notAfter: Number.isFinite(this.#notAfter) ? this.#notAfter : undefined,
+      exchange: undefined,
+    }
+  }
+
+  #connectApp(): Socket {
+    const { app, timeouts } = this.#listener.settings.config
+    const target = app.kind === 'unix' ? { path: app.path } : { host: app.host, port: app.port }
+    const socket = connect({ ...target, noDelay: true, allowHalfOpen: true })
+    const timer = setTimeout(() => {
+      this.reason ??= 'ERR_UPSTREAM_CONNECT_TIMEOUT'
+      socket.destroy()
+      this.#caller.destroy()
+    }, timeouts.connect)
+    socket.once('connect', () => clearTimeout(timer))
+    socket.once('close', () => clearTimeout(timer))
+    return socket
+  }
+
+  #redecide(now: number, detail: string): void {
+    this.decision = decide(this.#listener.settings.policy, this.facts, now)
+    if (this.decision.allow) return
+    this.detail = detail
+    this.#cut(this.decision.reason ?? 'ERR_POLICY_NO_ALLOW')
+  }
+
+  #refuse(reason: ReasonCode): void {
+    this.reason = reason
+    this.#caller.destroy()
+    this.#record()
+  }
+
+  #cut(reason: ReasonCode): void {
+    this.reason ??= reason
+    this.#splice?.destroy()
+  }
+
+  #onEnd(fault: NodeJS.ErrnoException | undefined): void {
+    if (fault !== undefined && this.reason === undefined) {
+      this.reason = fault.syscall === 'connect' ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_CLOSED'
+      this.detail = fault.code ?? fault.message
+    }
+    this.#record()
+  }
+
+  #record(): void {
+    recordInbound(this.#listener, this.#origin, this.#peerMetrics, this)
+    this.#listener.registry.remove(this)
+    this.#listener.connectionClosed()
+  }
+}
+
+/** Serves a caller until its connection ends. */
+export function serveTcp(...args: ConstructorParameters<typeof TcpInbound>): void {
+  const [, listener] = args
+  const connection = new TcpInbound(...args)
+  listener.registry.add(connection)
+  connection.begin()
+}
