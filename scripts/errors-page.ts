@@ -26,7 +26,7 @@ async function families(): Promise<readonly Family[]> {
 }
 
 /** `gRPC` status of an HTTP status a refusal has (SURFACE: answers to callers). */
-const GRPC_STATUS: Readonly<Record<number, number>> = { 400: 13, 401: 16, 403: 7, 502: 14, 503: 14, 504: 4 }
+const GRPC_STATUS: Readonly<Record<number, number>> = { 400: 13, 401: 16, 403: 7, 429: 8, 502: 14, 503: 14, 504: 4 }
 
 /** Undefined for what never answers a request: the command line, documents, handshakes. */
 function httpStatus(code: ReasonCode): number | undefined {

@@ -5,6 +5,7 @@ import type { Decision } from './decision.ts'
 import { appliesTo, type PolicyDocument, type PolicyRule, type PolicyScope } from './document.ts'
 import { ANY_METHOD, conjunctionsOf, createEntry, type Entry, hasHttp, type NamedRule } from './entry.ts'
 import { type IndexPlan, planIndex } from './index-plan.ts'
+import { compileLimit } from './limit.ts'
 import { createPathHashes, type PathHashes } from './path-hash.ts'
 import { createRuleIndex, insertEntry, type RuleIndex } from './rule-index.ts'
 import type { Zone } from './zone.ts'
@@ -28,6 +29,8 @@ export interface CompiledPolicy {
   readonly shadow: CompiledRules | undefined
   /** Method → its bit in `Entry.methods`. */
   readonly methods: ReadonlyMap<string, number>
+  /** Keys of the limits that decisions may name. */
+  readonly limits: ReadonlySet<string>
   /** What is decided where no document applies. */
   readonly none: Decision
   /** What is decided where no rule matches. */
@@ -60,6 +63,7 @@ export function createPolicyCompiler(scope: PolicyScope): PolicyCompiler {
     shadow: createRules(),
     methods: new Map(),
     zones: new Map(),
+    limits: new Set(),
     rules: 0,
     enforced: false,
     shadowed: false,
@@ -81,7 +85,7 @@ export function createPolicyCompiler(scope: PolicyScope): PolicyCompiler {
     advance: (steps = 100) => advance(steps),
     finish(generation) {
       advance(Infinity)
-      const { enforce, shadow, methods, rules, enforced, shadowed } = building
+      const { enforce, shadow, methods, limits, rules, enforced, shadowed } = building
       return {
         generation,
         rules,
@@ -89,6 +93,7 @@ export function createPolicyCompiler(scope: PolicyScope): PolicyCompiler {
         enforce,
         shadow: shadowed ? shadow : undefined,
         methods,
+        limits,
         none: refusing('ERR_POLICY_NONE', generation),
         noAllow: refusing('ERR_POLICY_NO_ALLOW', generation),
         longest: Math.max(enforce.index.longest, shadow.index.longest),
@@ -101,7 +106,16 @@ export function createPolicyCompiler(scope: PolicyScope): PolicyCompiler {
 }
 
 function refusing(reason: ReasonCode, generation: number): Decision {
-  return Object.freeze({ allow: false, reason, policy: '', rule: '', validUntil: Infinity, generation, shadow: undefined })
+  return Object.freeze({
+    allow: false,
+    reason,
+    policy: '',
+    rule: '',
+    validUntil: Infinity,
+    generation,
+    shadow: undefined,
+    limit: undefined,
+  })
 }
 
 interface Building {
@@ -109,6 +123,7 @@ interface Building {
   readonly shadow: CompiledRules
   readonly methods: Map<string, number>
   readonly zones: Map<string, Zone>
+  readonly limits: Set<string>
   rules: number
   enforced: boolean
   shadowed: boolean
@@ -131,7 +146,10 @@ function* compileAll(documents: readonly PolicyDocument[], building: Building): 
 
 function* compileRule(policy: string, rule: PolicyRule, rules: CompiledRules, building: Building): Generator<void> {
   const http = hasHttp(rule)
-  const named: NamedRule = { ordinal: building.rules++, policy, rule: rule.name, decision: undefined }
+  // What shadow documents allow is let through by others or not at all: there is nothing to count.
+  const limit = rules === building.enforce ? compileLimit(policy, rule) : undefined
+  if (limit !== undefined) building.limits.add(limit.key)
+  const named: NamedRule = { ordinal: building.rules++, policy, rule: rule.name, limit, decision: undefined }
   if (rule.action === 'deny' && http) rules.httpDeny ??= named
   for (const literals of conjunctionsOf(rule)) {
     const plan = planIndex(literals)

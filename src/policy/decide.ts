@@ -80,6 +80,7 @@ function verdict(policy: CompiledPolicy, denying: NamedRule | undefined, allowin
     validUntil: Infinity,
     generation: policy.generation,
     shadow: undefined,
+    limit: denying === undefined ? rule.limit : undefined,
   } as const)
   return rule.decision
 }

@@ -1,5 +1,6 @@
 /** The answer of policy to one request. */
 import type { ReasonCode } from '#base/reasons'
+import type { LimitGroup } from './document.ts'
 
 export interface ShadowVerdict {
   /** What would be decided if the shadow documents were enforced too. */
@@ -7,6 +8,18 @@ export interface ShadowVerdict {
   readonly reason: ReasonCode | undefined
   readonly policy: string
   readonly rule: string
+}
+
+/** How often callers may make use of a rule; frozen, and equal limits of one rule have equal `key`s whatever the generation. */
+export interface RateLimit {
+  readonly key: string
+  /** Ms in which one request is earned back. */
+  readonly interval: number
+  /** Requests that may come at once. */
+  readonly burst: number
+  readonly per: LimitGroup
+  /** In words: `at most 100 requests/s per peer, burst 200`. */
+  readonly text: string
 }
 
 export interface Decision {
@@ -22,4 +35,6 @@ export interface Decision {
   /** Generation of the compiled policy. */
   readonly generation: number
   readonly shadow: ShadowVerdict | undefined
+  /** Of the allow rule that decided. It changes no answer of policy: whoever serves the request counts. */
+  readonly limit?: RateLimit | undefined
 }

@@ -46,7 +46,21 @@ export interface PolicyRule extends Place {
   readonly operator: Operator
   /** Never empty. */
   readonly criteria: readonly Criterion[]
+  /** Its own or the document's; only allow rules have one. */
+  readonly limit: RuleLimit | undefined
 }
+
+/** How often callers may make use of an allow rule. */
+export interface RuleLimit {
+  /** `100/s`, `100/m` or `100/h` */
+  readonly requests: string
+  /** Requests that may come at once; at least 1. */
+  readonly burst: number
+  readonly per: LimitGroup
+}
+
+/** Who is counted together. */
+export type LimitGroup = 'peer' | 'service_account' | 'namespace' | 'trust_domain' | 'source_ip' | 'all'
 
 /** One criterion. `name` is as written: `http_path`, `claim/role`. */
 export type Criterion = Place & { readonly name: string } & (

@@ -1,6 +1,6 @@
 /** Rules in the one form that `decide` reads: conjunctions. An entry holds when all that it asks does; a rule when one of its entries does. */
 import { type Check, compileCheck, compileTime, type Memo } from './compile-criterion.ts'
-import type { Decision } from './decision.ts'
+import type { Decision, RateLimit } from './decision.ts'
 import type { Criterion, PolicyRule } from './document.ts'
 import type { RequestFacts } from './facts.ts'
 import { isAboutHttp, isAboutTime } from './subjects.ts'
@@ -12,6 +12,7 @@ export interface NamedRule {
   readonly ordinal: number
   readonly policy: string
   readonly rule: string
+  readonly limit: RateLimit | undefined
   /** The decision it gives where time plays no part; made when first needed. */
   decision: Decision | undefined
 }

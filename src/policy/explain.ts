@@ -13,9 +13,11 @@ import {
   type PolicyMode,
   type PolicyRule,
   type PolicyScope,
+  type RuleLimit,
 } from './document.ts'
 import { evaluate } from './evaluate.ts'
 import type { RequestFacts } from './facts.ts'
+import { compileLimit } from './limit.ts'
 import { isAboutHttp, isAboutTime, isPeerName } from './subjects.ts'
 import type { TimeCondition } from './zone.ts'
 
@@ -45,6 +47,7 @@ export interface RuleVerdict {
   /** How many criteria would have to come out otherwise for the rule to match; 0 if it does. */
   readonly distance: number
   readonly at: Location
+  readonly limit: RuleLimit | undefined
   readonly criteria: readonly CriterionVerdict[]
 }
 
@@ -86,6 +89,7 @@ export function explain(
     validUntil: stableUntil(applicable, facts, now, allow),
     generation: 0,
     shadow: applicable.some(({ mode }) => mode === 'shadow') ? concludeShadow(rules) : undefined,
+    limit: deciding === undefined ? undefined : compileLimit(deciding.document.name, deciding.rule),
   }
   const allowing = allow ? [] : enforced.filter(({ rule }) => rule.action === 'allow')
   const considered = deciding === undefined ? allowing.toSorted(byNearness) : allowing.filter(({ matches }) => matches)
@@ -154,6 +158,7 @@ function describe({ document, rule, matches, failing, distance }: Judged, facts:
     failing: criteria[failing],
     distance,
     at: locationIn(document, rule),
+    limit: rule.limit,
     criteria,
   }
 }

@@ -1,6 +1,7 @@
 /** An explanation as text for a terminal. */
 import { REASONS } from '#base/reasons'
 import type { CriterionVerdict, Explanation, RuleVerdict } from './explain.ts'
+import { limitText } from './limit.ts'
 
 /** Rules that are shown in full; the others are counted. */
 const SHOWN_RULES = 10
@@ -37,7 +38,8 @@ function body(explanation: Explanation, paint: Paint): string[] {
   const { decision, deciding, considered, consideredTotal } = explanation
   if (deciding !== undefined) {
     const overruled = considered.map((rule) => `  it overrules ${nameOf(rule, paint)} ${paint.dim(placeOf(rule))}`)
-    return [...criteriaOf(deciding, paint), ...overruled.slice(0, SHOWN_RULES)]
+    const limit = deciding.limit === undefined ? [] : [`  ${limitText(deciding.limit)}`]
+    return [...criteriaOf(deciding, paint), ...limit, ...overruled.slice(0, SHOWN_RULES)]
   }
   if (decision.reason === 'ERR_POLICY_NONE') return []
   if (considered.length === 0) return ['  there is no allow rule']

@@ -3,6 +3,7 @@ import { entryOf, type LocatedEntry, type LocatedMap, type LocatedValue, plainVa
 import { asList, asMap, asString, complain, type Complaints, entriesOf, inWords, unknownWord } from './complaints.ts'
 import type { PolicyDocument, PolicyMode, PolicyTarget, PolicyTest } from './document.ts'
 import { readPortNumber } from './read-criterion.ts'
+import { readLimit } from './read-limit.ts'
 import { readRules, unknownShape } from './read-rules.ts'
 import { readRequest } from './request.ts'
 
@@ -30,7 +31,7 @@ function isResource(value: LocatedValue): value is LocatedMap {
 }
 
 function readBare(value: LocatedValue, { defaultName }: ReadPolicyOptions, complaints: Complaints): PolicyDocument | undefined {
-  if (value.kind === 'map' && !value.entries.some(({ key }) => ['name', 'allow', 'deny'].includes(key)))
+  if (value.kind === 'map' && !value.entries.some(({ key }) => ['name', 'allow', 'deny', 'limit'].includes(key)))
     return unknownShape(value, complaints)
   const rules = readRules(value, 'A policy', complaints)
   return { ...UNLIMITED, name: defaultName, file: value.at.file, rules }
@@ -70,10 +71,16 @@ function readResource(map: LocatedMap, { defaultName }: ReadPolicyOptions, compl
   if (specEntry === undefined) return complain(complaints, 'ERR_POLICY_EMPTY', map.at, 'The policy has no `spec`.')
   const spec = asMap(specEntry.value, '`spec`', complaints)
   if (spec === undefined) return undefined
-  const parts = entriesOf(spec, '`spec`', ['target', 'selector', 'mode', 'rules'], complaints)
+  const parts = entriesOf(spec, '`spec`', ['target', 'selector', 'mode', 'limit', 'rules'], complaints)
   const rules = parts.get('rules')
   if (rules === undefined) return complain(complaints, 'ERR_POLICY_EMPTY', specEntry.keyAt, '`spec` needs `rules`.')
   const own = name ?? defaultName
+  const limitEntry = parts.get('limit')
+  const limit = limitEntry === undefined ? undefined : readLimit(limitEntry.value, complaints)
+  const read = readRules(rules.value, '`rules`', complaints, limit)
+  if (limitEntry !== undefined && read.length > 0 && !read.some(({ action }) => action === 'allow')) {
+    complain(complaints, 'ERR_POLICY_SHAPE', limitEntry.keyAt, 'The `limit` of a policy is for its allow rules, and there is none.')
+  }
   return {
     name: namespace === undefined ? own : `${namespace}/${own}`,
     namespace,
@@ -81,7 +88,7 @@ function readResource(map: LocatedMap, { defaultName }: ReadPolicyOptions, compl
     mode: readMode(parts.get('mode'), complaints),
     target: readTarget(parts.get('target'), complaints),
     selector: readSelector(parts.get('selector'), complaints),
-    rules: readRules(rules.value, '`rules`', complaints),
+    rules: read,
     tests,
   }
 }

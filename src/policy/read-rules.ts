@@ -1,22 +1,27 @@
 /** Reads rules: actions, operators and the lists of criteria under them. */
 import type { LocatedEntry, LocatedMap, LocatedValue } from '#base/located'
 import { asList, asMap, asString, complain, type Complaints, entriesOf, unknownWord, warn } from './complaints.ts'
-import type { Action, Criterion, Operator, PolicyRule, StringTest } from './document.ts'
+import type { Action, Criterion, Operator, PolicyRule, RuleLimit, StringTest } from './document.ts'
 import { readCriterion } from './read-criterion.ts'
+import { readRuleLimit } from './read-limit.ts'
 import { isAboutToken } from './subjects.ts'
 
 const ACTIONS: readonly Action[] = ['allow', 'deny']
+const RULE_KEYS: readonly string[] = ['name', ...ACTIONS, 'limit']
 const OPERATORS: readonly Operator[] = ['and', 'or', 'not', 'nor']
 
-/** One rule or a list of them. Each action and operator becomes a rule of its own, in the order written. */
-export function readRules(value: LocatedValue, what: string, complaints: Complaints): PolicyRule[] {
-  if (value.kind === 'map') return readRule(value, 1, complaints)
+/**
+ * One rule or a list of them. Each action and operator becomes a rule of its own, in the order written.
+ * @param limit of allow rules that do not say their own
+ */
+export function readRules(value: LocatedValue, what: string, complaints: Complaints, limit?: RuleLimit): PolicyRule[] {
+  if (value.kind === 'map') return readRule(value, 1, complaints, limit)
   const list = asList(value, what, complaints)
   const names = new Set<string>()
   return (list?.items ?? []).flatMap((item, index) => {
     const map = asMap(item, 'A rule', complaints)
     if (map === undefined) return []
-    const rules = readRule(map, index + 1, complaints)
+    const rules = readRule(map, index + 1, complaints, limit)
     const name = rules[0]?.name
     if (name === undefined) return []
     if (names.has(name)) warn(complaints, 'ERR_POLICY_NAME_TWICE', map.at, `Another rule of this policy is named \`${name}\` too.`)
@@ -25,14 +30,24 @@ export function readRules(value: LocatedValue, what: string, complaints: Complai
   })
 }
 
-function readRule(map: LocatedMap, position: number, complaints: Complaints): PolicyRule[] {
-  const entries = entriesOf(map, 'a rule', ['name', ...ACTIONS], complaints)
+function readRule(map: LocatedMap, position: number, complaints: Complaints, fallback: RuleLimit | undefined): PolicyRule[] {
+  const entries = entriesOf(map, 'a rule', RULE_KEYS, complaints)
   const name = readName(entries.get('name'), complaints) ?? `#${position}`
-  const actions = [...entries.values()].filter(({ key }) => key !== 'name')
-  if (actions.length === 0 && map.entries.every(({ key }) => key === 'name')) {
+  const actions = [...entries.values()].filter(({ key }) => key === 'allow' || key === 'deny')
+  if (actions.length === 0 && map.entries.every(({ key }) => RULE_KEYS.includes(key))) {
     return complain(complaints, 'ERR_POLICY_EMPTY', map.at, 'A rule needs `allow`, `deny` or both.') ?? []
   }
-  return actions.flatMap((entry) => readAction(entry, name, complaints))
+  const own = entries.get('limit')
+  const limit = readRuleLimit(own, fallback, complaints)
+  if (own !== undefined && actions.length > 0 && !entries.has('allow')) {
+    complain(
+      complaints,
+      'ERR_POLICY_SHAPE',
+      own.keyAt,
+      'A `limit` stands beside `allow`: what a deny rule matches is refused, however seldom.',
+    )
+  }
+  return actions.flatMap((entry) => readAction(entry, name, entry.key === 'allow' ? limit : undefined, complaints))
 }
 
 /** Names end up in records and on terminals. */
@@ -44,7 +59,7 @@ function readName(entry: LocatedEntry | undefined, complaints: Complaints): stri
   return complain(complaints, 'ERR_POLICY_VALUE', entry.value.at, message)
 }
 
-function readAction(action: LocatedEntry, name: string, complaints: Complaints): PolicyRule[] {
+function readAction(action: LocatedEntry, name: string, limit: RuleLimit | undefined, complaints: Complaints): PolicyRule[] {
   if (action.value.kind === 'scalar' && action.value.value === null) {
     return (
       complain(complaints, 'ERR_POLICY_EMPTY', action.keyAt, `\`${action.key}\` needs an operator: \`and\`, \`or\`, \`not\` or \`nor\`.`) ??
@@ -63,7 +78,7 @@ function readAction(action: LocatedEntry, name: string, complaints: Complaints):
   return [...entries.values()].flatMap((entry) => {
     const criteria = readCriteria(entry, complaints)
     const place = { line: entry.keyAt.line, column: entry.keyAt.column }
-    const rule: PolicyRule = { name, action: action.key as Action, operator: entry.key as Operator, criteria, ...place }
+    const rule: PolicyRule = { name, action: action.key as Action, operator: entry.key as Operator, criteria, limit, ...place }
     checkNegationOnly(rule, entry, complaints)
     return criteria.length === 0 ? [] : [rule]
   })
@@ -122,5 +137,5 @@ function isNegativeTest({ test }: StringTest): boolean {
 export function unknownShape(map: LocatedMap, complaints: Complaints): undefined {
   const entry = map.entries[0]
   if (entry === undefined) return complain(complaints, 'ERR_POLICY_EMPTY', map.at, 'The document is empty.')
-  return unknownWord(complaints, entry.keyAt, `There is no key \`${entry.key}\` in a policy`, entry.key, ['name', ...ACTIONS, 'kind'])
+  return unknownWord(complaints, entry.keyAt, `There is no key \`${entry.key}\` in a policy`, entry.key, [...RULE_KEYS, 'kind'])
 }

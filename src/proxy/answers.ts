@@ -7,6 +7,7 @@ const STATUS: Partial<Record<ReasonCode, number>> = {
   ERR_POLICY_DENIED: 403,
   ERR_POLICY_NO_ALLOW: 403,
   ERR_POLICY_NONE: 403,
+  ERR_RATE_LIMITED: 429,
   ERR_CERTIFICATE_ENDED: 403,
   ERR_TRUST_WITHDRAWN: 403,
   ERR_HEAD_TIMEOUT: 408,
@@ -38,10 +39,28 @@ export function problemBody(status: number, requestId: string): string {
   return `{"title":"${reasonPhrase(status)}","status":${status},"request_id":"${requestId}"}`
 }
 
-/** A whole HTTP/1.1 response. @param body a problem document; @param headRequest the body is only announced */
-export function problemResponse(status: number, requestId: string, body: string, close: boolean, headRequest: boolean): string {
+/** Seconds that a caller is told to wait; 0 if it is told nothing. @param known as far as the reason for its refusal says */
+export function retryAfterOf(status: number, known: number): number {
+  return status === 503 ? Math.max(1, known) : known
+}
+
+/**
+ * A whole HTTP/1.1 response.
+ * @param body a problem document
+ * @param headRequest the body is only announced
+ * @param retryAfter seconds, as far as they are known
+ */
+export function problemResponse(
+  status: number,
+  requestId: string,
+  body: string,
+  close: boolean,
+  headRequest: boolean,
+  retryAfter = 0,
+): string {
+  const seconds = retryAfterOf(status, retryAfter)
   return (
     `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\ncontent-type: application/problem+json\r\ncontent-length: ${body.length}\r\n` +
-    `${status === 503 ? 'retry-after: 1\r\n' : ''}x-request-id: ${requestId}\r\n${close ? 'connection: close\r\n' : ''}\r\n${headRequest ? '' : body}`
+    `${seconds > 0 ? `retry-after: ${seconds}\r\n` : ''}x-request-id: ${requestId}\r\n${close ? 'connection: close\r\n' : ''}\r\n${headRequest ? '' : body}`
   )
 }

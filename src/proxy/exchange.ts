@@ -34,6 +34,7 @@ export class Exchange implements ResponseConsumer, BodySink {
   facts: RequestFacts | undefined
   decision: Decision | undefined
   decideUs = 0
+  retryAfter = 0
   status = 0
   readonly grpcStatus = -1
   reason: ReasonCode | undefined
@@ -92,7 +93,7 @@ export class Exchange implements ResponseConsumer, BodySink {
     const body = problemBody(status, this.requestId)
     const headOnly = this.request.method === 'HEAD'
     if (!headOnly) this.bytesOut = body.length
-    this.connection.write(problemResponse(status, this.requestId, body, close, headOnly))
+    this.connection.write(problemResponse(status, this.requestId, body, close, headOnly, this.retryAfter))
     this.#finish(!close, false)
   }
 

@@ -1,7 +1,7 @@
 /** What a refused HTTP/2 or gRPC caller is told: a head and nothing else (SURFACE §4). */
 import type { ReasonCode } from '#base/reasons'
 import { addHeader, createHeaderList, type HeaderList } from '#http/header-list'
-import { statusOf } from './answers.ts'
+import { retryAfterOf, statusOf } from './answers.ts'
 
 export interface Http2Answer {
   readonly status: number
@@ -9,14 +9,15 @@ export interface Http2Answer {
   readonly headers?: HeaderList
 }
 
-const RETRY_AFTER: HeaderList = createHeaderList()
-addHeader(RETRY_AFTER, 'retry-after', '1')
-
-/** gRPC callers get trailers-only answers under status 200. */
-export function http2Answer(reason: ReasonCode, grpc: boolean): Http2Answer {
+/** gRPC callers get trailers-only answers under status 200. @param retryAfter seconds, as far as they are known */
+export function http2Answer(reason: ReasonCode, grpc: boolean, retryAfter = 0): Http2Answer {
   const status = statusOf(reason)
   if (grpc) return { status: 200, grpcStatus: grpcStatusOfHttp(status) }
-  return status === 503 || status === 429 ? { status, headers: RETRY_AFTER } : { status }
+  const seconds = retryAfterOf(status, retryAfter)
+  if (seconds === 0) return { status }
+  const headers = createHeaderList()
+  addHeader(headers, 'retry-after', String(seconds))
+  return { status, headers }
 }
 
 export function grpcStatusOf(reason: ReasonCode): number {

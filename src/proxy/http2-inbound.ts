@@ -161,7 +161,8 @@ export class Http2Inbound implements LiveConnection {
     exchange.context = stream
     const path = authorize(this.#listener, this.#origin, stream, undefined, request.grpc ? 'grpc' : 'http')
     exchange.requestId = stream.requestId
-    if (typeof path !== 'string') return exchange.refuse(http2Answer(path.reason, request.grpc), path.reason, path.detail)
+    if (typeof path !== 'string')
+      return exchange.refuse(http2Answer(path.reason, request.grpc, stream.retryAfter), path.reason, path.detail)
     const { method, authority, query, headers, teTrailers, sensitive } = request
     const permit = issuePermit(stream.decision, {
       method,

@@ -27,6 +27,7 @@ export class Http2Stream implements Decidable, RecordedExchange {
   facts: RequestFacts | undefined
   decision: Decision | undefined
   decideUs = 0
+  retryAfter = 0
 
   constructor(exchange: Http2Exchange<Http2Stream>, request: Http2Request, startedAt: number, startedMono: number) {
     this.exchange = exchange

@@ -7,6 +7,7 @@ import type { RandomHex } from '#http/random-hex'
 import type { CompiledPolicy } from '#policy/compile'
 import type { ListenerMetrics } from '#telemetry/metrics'
 import type { HeadLimits } from '#wire/http1/limits'
+import type { RateLimiter } from './rate-limiter.ts'
 import type { Registry } from './registry.ts'
 
 /** Where what happened goes, and what time it is: shared by every listener. */
@@ -36,5 +37,7 @@ export interface InboundListenerState extends Surroundings {
   /** Host for requests that have none. */
   readonly appHost: string
   readonly metrics: ListenerMetrics
+  /** What callers have used of the limits of policy. */
+  readonly limiter: RateLimiter
   connectionClosed(): void
 }

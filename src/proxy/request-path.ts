@@ -1,10 +1,10 @@
 /**
  * The request path of an inbound listener, one stage a line: start reading here.
  *
- *   accept ─ handshake ─ peer      inbound-listener.ts: who is calling, before the first byte is read
- *   codec ─ head                   http1-connection.ts: one request at a time
- *   decide ─ rewrite ─ forward     below; every exit above `forward` is a refusal with a reason
- *   relay ─ record                 exchange.ts, inbound-service.ts
+ *   accept ─ handshake ─ peer             inbound-listener.ts: who is calling, before the first byte is read
+ *   codec ─ head                          http1-connection.ts: one request at a time
+ *   decide ─ limit ─ rewrite ─ forward    below; every exit above `forward` is a refusal with a reason
+ *   relay ─ record                        exchange.ts, inbound-service.ts
  */
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
@@ -34,6 +34,8 @@ export interface Decidable extends RequestNaming {
   facts: RequestFacts | undefined
   decision: Decision | undefined
   decideUs: number
+  /** Seconds after which it may be tried again; 0 if nothing is known of that. */
+  retryAfter: number
 }
 
 /** One HTTP/1.1 request, from its head to its forwarding. Common requests pass through synchronously. */
@@ -88,7 +90,26 @@ export function authorize(
   const decision = decide(policy, facts, exchange.startedAt)
   exchange.decideUs = (listener.clock.monotonic() - before) * 1000
   exchange.decision = decision
-  return decision.allow ? path : refusal(decision.reason ?? 'ERR_POLICY_NO_ALLOW')
+  if (!decision.allow) return refusal(decision.reason ?? 'ERR_POLICY_NO_ALLOW')
+  return overLimit(listener, exchange, decision, facts, before) ?? path
+}
+
+/** Counts what is allowed against the limit of its rule; once, when it begins. @param now monotonic ms @returns why it must wait */
+export function overLimit(
+  listener: InboundListenerState,
+  exchange: Pick<Decidable, 'decision' | 'retryAfter'>,
+  decision: Decision,
+  facts: RequestFacts,
+  now: number,
+): Refusal | undefined {
+  const { limit } = decision
+  if (limit === undefined) return undefined
+  const wait = listener.limiter.take(limit, facts, now)
+  if (wait === 0) return undefined
+  exchange.retryAfter = Math.max(1, Math.ceil(wait / 1000))
+  // Whoever reads the record, and whoever would issue a permit, must see a refusal.
+  exchange.decision = { ...decision, allow: false, reason: 'ERR_RATE_LIMITED' }
+  return refusal('ERR_RATE_LIMITED', limit.text)
 }
 
 /** Decides again on the facts that are held. @returns why the exchange may no longer run */

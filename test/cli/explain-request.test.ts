@@ -26,6 +26,9 @@ spec:
         and:
           - service_account: { is: caller }
           - http_method: { in: [GET, HEAD] }
+    - name: removals
+      allow: { and: [{ http_method: DELETE }] }
+      limit: { requests: 1/h }
 `
 
 async function openAdmin({ sidecar, source, ring }: RunningSidecar, path: string): Promise<Server> {
@@ -50,6 +53,8 @@ test('a request that a running sidecar decided is explained by its id: allowed, 
     using agent = createMtlsAgent(svid)
     await call(sidecar.port, agent, '/items', { headers: { 'x-request-id': 'read-1' } })
     await call(sidecar.port, agent, '/items', { method: 'POST', headers: { 'x-request-id': 'write-1' } })
+    await call(sidecar.port, agent, '/items', { method: 'DELETE' })
+    await call(sidecar.port, agent, '/items', { method: 'DELETE', headers: { 'x-request-id': 'limited-1' } })
     await sendRaw(sidecar.port, svid, 'GET /a%2Fb HTTP/1.1\r\nhost: h\r\nx-request-id: path-1\r\nconnection: close\r\n\r\n')
     const allowed = await explain('read-1')
     assert.equal(allowed.status, 0, allowed.stderr)
@@ -66,6 +71,15 @@ test('a request that a running sidecar decided is explained by its id: allowed, 
     const before = await explain('path-1')
     assert.equal(before.status, 1, before.stderr)
     assert.match(before.stdout, /refused before policy was asked: .*\(ERR_PATH_ENCODED_SLASH\)/)
+
+    const limited = await explain('limited-1')
+    assert.equal(limited.status, 1, limited.stderr)
+    assert.match(
+      limited.stdout,
+      /^DELETE .*answered 429\nallowed by allow rule removals .*\n[^]*\n  at most 1 request\/h per peer, burst 1\n/,
+    )
+    assert.match(limited.stdout, /\nand then: .*`limit`.* \[at most 1 request\/h per peer, burst 1\] \(ERR_RATE_LIMITED\)\n/)
+    assert.doesNotMatch(limited.stdout, /refused/)
 
     const json = await explain('write-1', '--output', 'json')
     assert.equal(json.status, 1)

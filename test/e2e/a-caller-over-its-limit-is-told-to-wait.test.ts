@@ -13,7 +13,7 @@ import { runSidecar } from '../support/sidecar.ts'
 function manualClock(): Clock & { pass(ms: number): void } {
   let at = 1000
   return {
-    now: systemClock.now,
+    now: () => systemClock.now(),
     monotonic: () => at,
     pass(ms) {
       at += ms

@@ -88,7 +88,6 @@ const REFUSED: readonly (readonly [string, string, string, RegExp])[] = [
     /mean `name`/,
   ],
   ['an unknown key of spec', spec('taget: {}'), 'UNKNOWN', /mean `target`/],
-  ['a rate limit, which does not exist yet', rule('limit: { requests: 100/s }'), 'UNKNOWN', /`limit`/],
   ['another kind', 'apiVersion: postern.dev/v1\nkind: Polcy\nspec: { rules: [] }', 'VALUE', /mean `Policy`/],
   ['another version', 'apiVersion: postern.dev/v2\nkind: Policy\nspec: { rules: [] }', 'VALUE', /mean `postern.dev\/v1`/],
   ['no version', 'kind: Policy\nspec: { rules: [] }', 'SHAPE', /apiVersion/],

@@ -16,7 +16,9 @@ const EXAMPLES = [...PAGE.matchAll(/```yaml\n([^`]*)```\n(?:```json\n([^`]*)```)
 
 /** Words that an example must use, beside the names of criteria. */
 const WORDS =
-  'and or not nor is in not_in starts_with ends_with contains matches present has exclude claim/[^:]+ header/[^:]+ query/[^:]+'.split(' ')
+  'and or not nor is in not_in starts_with ends_with contains matches present has exclude claim/[^:]+ header/[^:]+ query/[^:]+ limit requests burst per'.split(
+    ' ',
+  )
 
 function check(documents: readonly PolicyDocument[], line: string): void {
   const { expect, because, ...told } = JSON.parse(line) as Record<string, unknown>

@@ -1,5 +1,5 @@
 /** Random policies and requests over one small vocabulary, so that rules match often enough to matter. */
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import type { TokenPrincipal } from '#identity/peer'
 import type { RequestFacts } from '#policy/facts'
 import { peer, request, token } from './policies.ts'
@@ -152,9 +152,22 @@ const criterion: fc.Arbitrary<Record<string, unknown>> = fc.oneof(
 const action = pick('and', 'and', 'and', 'or', 'or', 'not', 'nor').chain((operator) =>
   fc.array(criterion, { minLength: 1, maxLength: 3 }).map((criteria) => ({ [operator]: criteria })),
 )
+const limit = fc.record(
+  { requests: pick('1/s', '100/s', '7/m', '1000/h'), burst: pick(1, 200), per: pick('peer', 'namespace', 'all') },
+  { requiredKeys: ['requests'] },
+)
 const rule = fc
-  .tuple(pick('allow', 'allow', 'allow', 'deny'), action, fc.option(pick('r1', 'r2', 'r3'), { nil: undefined }))
-  .map(([name, body, label]) => ({ ...(label === undefined ? {} : { name: label }), [name]: body }))
+  .tuple(
+    pick('allow', 'allow', 'allow', 'deny'),
+    action,
+    fc.option(pick('r1', 'r2', 'r3'), { nil: undefined }),
+    fc.option(fc.oneof(limit, pick('none')), { nil: undefined, freq: 3 }),
+  )
+  .map(([name, body, label, limited]) => ({
+    ...(label === undefined ? {} : { name: label }),
+    [name]: body,
+    ...(limited === undefined || name === 'deny' ? {} : { limit: limited }),
+  }))
 
 /** Documents as plain values, bare PPL and kind Policy. */
 export const documentValue: fc.Arbitrary<unknown> = fc.oneof(
@@ -163,6 +176,7 @@ export const documentValue: fc.Arbitrary<unknown> = fc.oneof(
     .record({
       rules: fc.array(rule, { minLength: 1, maxLength: 6 }),
       mode: pick('enforce', 'enforce', 'shadow'),
+      limit: fc.option(limit, { nil: undefined }),
       target: pick<unknown>(
         undefined,
         undefined,

@@ -12,13 +12,19 @@ export const policyReasons = {
     what: 'No policy applies to this service, and no policy means deny.',
     remedy: 'Add a policy under `spec.policies`, or check its `spec.target` with `postern policy check`.',
   },
+  ERR_RATE_LIMITED: {
+    what: 'The caller makes more requests than the `limit` of the rule that allows them.',
+    remedy:
+      'Let the caller wait as `retry-after` says, or raise `requests` or `burst` of the limit that the detail names (docs/policy.md).',
+  },
   ERR_POLICY_SHAPE: {
     what: 'A part of the policy document is not the map, list or single value that belongs there.',
     remedy: 'Compare the place named in the message with the examples in docs/policy.md; dashes and indentation decide what is a list.',
   },
   ERR_POLICY_UNKNOWN: {
     what: 'The policy document uses a key, operator, criterion or matcher that does not exist.',
-    remedy: 'Use the suggested word; docs/policy.md lists them all. Nothing unknown is skipped, because a rule without it would mean something else.',
+    remedy:
+      'Use the suggested word; docs/policy.md lists them all. Nothing unknown is skipped, because a rule without it would mean something else.',
   },
   ERR_POLICY_UNSUPPORTED: {
     what: 'The policy document uses a criterion of PPL that has no meaning between services.',
