@@ -94,7 +94,7 @@ function heard(lines: readonly string[]): Map<string, string> {
 test('any cutting and mixing of valid frames gives the same requests', () => {
   fc.assert(
     fc.property(
-      fc.array(message, { minLength: 1, maxLength: 6 }),
+      fc.array(message, { minLength: 1, maxLength: 6, size: 'max' }),
       fc.infiniteStream(fc.nat(1000)),
       fc.infiniteStream(fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 5000 }))),
       (drafts, choices, sizes) => {
@@ -144,7 +144,7 @@ test('any bytes behind the preface are read without harm: every exchange ends on
     fc.tuple(fc.nat(4), fc.nat(100), fc.boolean()).map(([index, size, end]) => data(1 + 2 * index, size, end)),
   )
   fc.assert(
-    fc.property(fc.array(pieces, { maxLength: 30 }), fc.array(pieces, { maxLength: 30 }), (callers, apps) => {
+    fc.property(fc.array(pieces, { maxLength: 30, size: 'max' }), fc.array(pieces, { maxLength: 30, size: 'max' }), (callers, apps) => {
       const memory = relayInMemory({
         handler: { onFailure: (exchange, reason, detail) => exchange.refuse({ status: 502 }, reason, detail) },
       })

@@ -168,6 +168,14 @@ function pick(end: WindowModel, choice: number): number | undefined {
   return ids[choice % Math.max(1, ids.length)]
 }
 
+/** Honest ends never give cause for any other. */
+const HONEST_ENDS: readonly (string | undefined)[] = [undefined, 'ERR_POLICY_NO_ALLOW', 'ERR_HTTP2_RESET', 'ERR_HTTP2_UPSTREAM_RESET']
+
+interface StreamPair {
+  readonly downstream: { readonly id: number }
+  readonly upstream: { readonly id: number } | undefined
+}
+
 test('windows are kept to by all, and none of their bytes is lost or made', () => {
   fc.assert(
     fc.property(
@@ -181,6 +189,13 @@ test('windows are kept to by all, and none of their bytes is lost or made', () =
         const { caller, app } = conversation
         assert.equal(caller.connectionSend, app.connectionReceive, 'what the caller may send is what the app takes')
         assert.equal(app.connectionSend, caller.connectionReceive, 'what the app may send is what the caller takes')
+        for (const { downstream, upstream } of conversation.begun as unknown as readonly StreamPair[]) {
+          const near = caller.streams.get(downstream.id)
+          const far = upstream === undefined ? undefined : app.streams.get(upstream.id)
+          if (near === undefined || far === undefined) continue
+          if (!near.sentEnd) assert.equal(near.send, far.receive, 'what the caller may send on a stream is what the app takes on it')
+          if (!far.sentEnd) assert.equal(far.send, near.receive, 'what the app may send on a stream is what the caller takes on it')
+        }
         // Both ends forget a stream at the same time, and what is left of their windows agrees.
         assert.equal(conversation.ended.length + caller.streams.size, conversation.begun.length)
         for (const id of app.streams.keys()) app.reset(id)
@@ -190,6 +205,7 @@ test('windows are kept to by all, and none of their bytes is lost or made', () =
         assert.equal(caller.connectionSend, app.connectionReceive, 'after the end of all streams, too')
         assert.equal(app.connectionSend, caller.connectionReceive)
         assert.equal(new Set(conversation.ended).size, conversation.begun.length)
+        for (const { reason } of conversation.ended) assert.ok(HONEST_ENDS.includes(reason), `an end for ${reason}`)
       },
     ),
     { numRuns: 400 },
