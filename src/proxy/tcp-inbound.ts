@@ -14,6 +14,7 @@ import type { PeerMetrics } from '#telemetry/metrics'
 import type { InboundListenerState } from './inbound-state.ts'
 import { recordInbound, type RecordedExchange } from './record.ts'
 import type { ConnectionDescription, LiveConnection } from './registry.ts'
+import { overLimit } from './request-path.ts'
 import { splice, type Splice } from './splice.ts'
 
 const NO_REQUEST = { method: '', headers: createHeaderList() }
@@ -32,6 +33,8 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
   readonly facts: RequestFacts
   decision: Decision
   decideUs: number
+  /** There is no answer to say it in. */
+  retryAfter = 0
   reason: ReasonCode | undefined
   detail = ''
   readonly #listener: InboundListenerState
@@ -73,6 +76,11 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
     const { log, registry } = this.#listener
     if (log.overloaded) return this.#refuse('ERR_RECORDS_OVERLOADED')
     if (!this.decision.allow) return this.#refuse(this.decision.reason ?? 'ERR_POLICY_NO_ALLOW')
+    const over = overLimit(this.#listener, this, this.decision, this.facts, this.startedMono)
+    if (over !== undefined) {
+      this.detail = over.detail
+      return this.#refuse(over.reason)
+    }
     this.#splice = splice(
       this.#caller,
       this.#connectApp(),

@@ -4,9 +4,9 @@ import { connect, type ClientHttp2Session, createServer, type IncomingHttpHeader
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { type Clock, systemClock } from '#base/clock'
-import { startApp } from '../fakes/apps.ts'
+import { startApp, startRawApp } from '../fakes/apps.ts'
 import type { TestSvid } from '../support/authority.ts'
-import { call, createMtlsAgent, dial, readUntil } from '../support/mtls-client.ts'
+import { call, createMtlsAgent, dial, readToEnd, readUntil } from '../support/mtls-client.ts'
 import { runSidecar } from '../support/sidecar.ts'
 
 /** Monotonic time stands until it is moved: buckets fill when the test says so. */
@@ -211,4 +211,41 @@ test('a stream that lives counts once, however often it is decided again', async
   live.end()
   await once(live, 'close')
   assert.equal(trailers['grpc-status'], '0', 'being over the limit by now ends nothing that runs')
+})
+
+test('an opaque connection counts as one request: beyond the limit it is closed, and those that live go on', async () => {
+  const clock = manualClock()
+  await using app = await startRawApp(
+    () => {},
+    (socket) => {
+      socket.write('hello')
+      socket.on('data', () => socket.write('more'))
+    },
+  )
+  await using sidecar = await runSidecar({
+    app: app.port,
+    inbound: '      protocol: tcp\n',
+    clock,
+    policy: '- { name: r, allow: { and: [accept: true] }, limit: { requests: 1/m, burst: 1 } }\n',
+  })
+  const svid = await sidecar.mesh.issue('/ns/test/sa/caller')
+  const live = await dial(sidecar.port, svid)
+  try {
+    await readUntil(live, 'hello')
+    assert.equal(await readToEnd(await dial(sidecar.port, svid)), '')
+    const record = await sidecar.record((entry) => entry['decision'] === 'deny')
+    assert.deepEqual(
+      [record['protocol'], record['rule'], record['reason'], record['detail']],
+      ['tcp', 'r', 'ERR_RATE_LIMITED', 'at most 1 request/m per peer, burst 1'],
+    )
+    live.write('?')
+    await readUntil(live, 'more')
+    clock.pass(60_000)
+    const next = await dial(sidecar.port, svid)
+    await readUntil(next, 'hello')
+    next.destroy()
+    assert.equal(app.connections.length, 2)
+  } finally {
+    live.destroy()
+  }
 })
