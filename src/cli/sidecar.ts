@@ -160,8 +160,13 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
     log.info({}, 'ended')
     await log.close()
   }
+  // What holds the process now is not ours to wait for: a caller that keeps its side open, a handshake that nobody ends.
+  setTimeout(() => process.exit(), LEAVE_MS).unref()
   return 0
 }
+
+/** Long enough for the last answers to go out, ms. */
+const LEAVE_MS = 500
 
 /** SIGHUP reads again; the first SIGTERM, SIGINT or `end()` resolves `signal`; a second signal exits at once. */
 function untilSignalled(source: SnapshotSource, log: Log): { readonly signal: Promise<void>; readonly end: () => void } {

@@ -52,6 +52,7 @@ export function createRegistry(now: number): Registry {
   const waiting: (() => void)[] = []
   let coarseNow = now
   let latestPass = 0
+  let draining = false
 
   /** Visits all that lived at the start, in slices; a later pass of revalidation overtakes this one. */
   async function visit(look: (connection: LiveConnection) => void, overtaken: () => boolean): Promise<void> {
@@ -66,7 +67,11 @@ export function createRegistry(now: number): Registry {
   }
 
   return {
-    add: (connection) => void live.add(connection),
+    add(connection) {
+      live.add(connection)
+      // Its handshake was under way when the drain began.
+      if (draining) connection.drain()
+    },
     remove(connection) {
       live.delete(connection)
       if (live.size === 0) for (const resolve of waiting.splice(0)) resolve()
@@ -92,6 +97,7 @@ export function createRegistry(now: number): Registry {
       )
     },
     drain() {
+      draining = true
       for (const connection of live) connection.drain()
     },
     cutAll() {

@@ -44,9 +44,10 @@ async function holdHandshake(port: number): Promise<{ port: number; begun: Promi
 test('on SIGTERM what runs ends well, idle connections are closed, new ones are refused, and the status is 0', async () => {
   let finish = (): void => {}
   await using app = await startApp((received, response) => {
-    if (received.url !== '/slow') return void response.end('ok')
-    response.write('begun ')
-    finish = () => void response.end('and ended')
+    if (received.url === '/slow') {
+      response.write('begun ')
+      finish = () => void response.end('and ended')
+    } else response.end('ok')
   })
   await using sidecar = await startSidecarProcess({ app: app.port })
   const svid = await sidecar.mesh.issue('/ns/test/sa/caller')
@@ -100,8 +101,9 @@ test('on SIGTERM what runs ends well, idle connections are closed, new ones are 
 
 test('at the end of the drain time what remains is cut and recorded, even where callers do not go', async () => {
   await using app = await startRawApp((socket, text) => {
-    if (/^GET \/stream/.test(text)) socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n')
-    if (/^GET \/ws/.test(text)) socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nwelcome')
+    if (text.startsWith('GET /stream')) socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n')
+    if (text.startsWith('GET /ws'))
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nwelcome')
   })
   await using sidecar = await startSidecarProcess({ app: app.port, spec: '  drain: 1s\n' })
   const svid = await sidecar.mesh.issue('/ns/test/sa/caller')

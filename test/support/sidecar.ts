@@ -1,8 +1,5 @@
 /** A whole sidecar in this process, on real files, real certificates and real sockets; records are kept in memory. */
 import { randomFillSync } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { createDecisionLog } from '#audit/decision-log'
 import { createRing, type Ring } from '#audit/ring'
 import { type Clock, systemClock } from '#base/clock'
@@ -13,8 +10,10 @@ import { type Sidecar, startSidecar } from '#proxy/sidecar'
 import { openSvidSource } from '#svid-source/open'
 import { createLog } from '#telemetry/log'
 import { createMetrics, type Metrics } from '#telemetry/metrics'
-import type { TestMesh, TestSvid } from './authority.ts'
-import { createTestMesh } from './authority.ts'
+import type { TestMesh } from './authority.ts'
+import { createSidecarFolder, type SidecarFiles } from './sidecar-folder.ts'
+
+export { ALLOW_ALL } from './sidecar-folder.ts'
 
 export type JsonRecord = Readonly<Record<string, unknown>>
 
@@ -38,61 +37,25 @@ export interface RunningSidecar extends AsyncDisposable {
   setPolicy(text: string): Promise<void>
 }
 
-export interface SidecarSetup {
-  readonly mesh?: TestMesh
-  /** Path of the sidecar's own SPIFFE ID. */
-  readonly path?: string
-  readonly svid?: TestSvid
-  /** `127.0.0.1:port` or `unix:…`; a port. */
-  readonly app?: number | string
-  readonly policy?: string
-  /** YAML of one more inbound keys, each line indented by six spaces. */
-  readonly inbound?: string
-  /** YAML under `outbound:`, each line indented by four spaces. */
-  readonly outbound?: string
-  /** YAML under `spec:`, each line indented by two spaces. */
-  readonly spec?: string
+export interface SidecarSetup extends SidecarFiles {
   readonly clock?: Clock
 }
 
-export const ALLOW_ALL =
-  'apiVersion: postern.dev/v1\nkind: Policy\nmetadata: { name: all, namespace: test }\nspec:\n  rules:\n    - name: everyone\n      allow: { and: [accept: true] }\n'
-
-/** Policies are in `policy.yaml`, certificates in `svid.pem`, `key.pem`, `bundle.pem` of `dir`. */
+/** The sidecar of `createSidecarFolder`. */
 export async function runSidecar(setup: SidecarSetup = {}): Promise<RunningSidecar> {
   const clock = setup.clock ?? systemClock
-  const dir = mkdtempSync(join(tmpdir(), 'postern-test-'))
-  const mesh = setup.mesh ?? (await createTestMesh())
-  const svid = setup.svid ?? (await mesh.issue(setup.path ?? '/ns/test/sa/service'))
-  const write = (name: string, text: string): void => writeFileSync(join(dir, name), text)
-  write('svid.pem', svid.certificatePem)
-  write('key.pem', svid.keyPem)
-  write('bundle.pem', svid.bundlePem)
-  write('policy.yaml', setup.policy ?? ALLOW_ALL)
-  const app = typeof setup.app === 'number' ? `127.0.0.1:${setup.app}` : (setup.app ?? '127.0.0.1:1')
-  write(
-    'sidecar.yaml',
-    `apiVersion: postern.dev/v1
-kind: Sidecar
-metadata: { name: service, namespace: test }
-spec:
-  identity:
-    files: { certificate: svid.pem, key: key.pem, bundle: bundle.pem }
-  inbound:
-    - listen: 127.0.0.1:0
-      app: ${app}
-${setup.inbound ?? ''}${setup.outbound === undefined ? '' : `  outbound:\n${setup.outbound}`}  policies: [policy.yaml]
-  health: off
-  admin: off
-${setup.spec ?? ''}`,
-  )
+  const folder = await createSidecarFolder(setup)
+  const { dir, file, mesh, write } = folder
   const log = createLog({ name: 'test', clock: systemClock, random: Math.random, level: 'silent' })
   const source = await createSnapshotSource({
-    file: join(dir, 'sidecar.yaml'),
+    file,
     clock,
     log,
     openIdentity: (config) => openSvidSource(config, { clock, log }),
     interval: 50,
+  }).catch((error: unknown) => {
+    folder[Symbol.dispose]()
+    throw error
   })
   const lines: JsonRecord[] = []
   const waiting: { match: (record: JsonRecord) => boolean; resolve: (record: JsonRecord) => void }[] = []
@@ -167,7 +130,7 @@ ${setup.spec ?? ''}`,
       source.close()
       metrics.close()
       await decisions.close()
-      rmSync(dir, { recursive: true, force: true })
+      folder[Symbol.dispose]()
     },
   }
 }
