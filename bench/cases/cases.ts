@@ -169,7 +169,8 @@ async function rss(bench: Bench): Promise<CaseReport> {
   const connections = bench.quick ? 200 : 1000
   const ours = postern({ program: bench.program, rules: FEW_RULES })
   const results = []
-  for (const contender of [ours, ...peers(bench)]) results.push(await measureMemory(contender, setup(bench), connections))
+  for (const contender of [ours, ...peers(bench)])
+    results.push(await measureMemory(contender, setup(bench), connections, bench.quick ? 1000 : 12_000))
   const mine = results.find(({ name }) => name === ours.name)
   return {
     rows: [

@@ -103,11 +103,11 @@ export function quieterHalf(turns: readonly Turn[]): Turn[] {
   return turns.toSorted((a, b) => a.foreign - b.foreign).slice(0, Math.ceil(turns.length / 2))
 }
 
-/** A round before the first warms up. */
+/** Each is warmed up before the first round. */
 export async function measureCpu(contenders: readonly Running[], options: CpuOptions): Promise<CpuResult[]> {
   const all = contenders.map((contender) => ({ contender, turns: [] as Turn[] }))
   const take = createPatientTurn(options)
-  for (const { contender } of all) await turn(contender, options)
+  for (const { contender } of all) await turn(contender, { ...options, seconds: contender.warmUpSeconds })
   for (let round = 0; round < options.rounds; round++) {
     for (const { contender, turns } of all) {
       turns.push(await take(contender))

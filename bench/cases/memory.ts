@@ -15,14 +15,13 @@ export interface MemoryResult {
   readonly connections: number
 }
 
-/** Long enough for pooled upstream connections and garbage of the handshakes to go. */
-const SETTLE_MS = 3000
 /** Opened at once. */
 const BATCH = 20
 
-export async function measureMemory(contender: Contender, setup: Setup, connections: number): Promise<MemoryResult> {
+/** @param settleMs before each reading: what a start or handshakes leave behind is given back some seconds later (V8's page pool: 8 s) */
+export async function measureMemory(contender: Contender, setup: Setup, connections: number, settleMs: number): Promise<MemoryResult> {
   await using running = await contender.start(setup)
-  await delay(1000)
+  await delay(settleMs)
   const ready = running.residentMegabytes()
   const sockets: TLSSocket[] = []
   try {
@@ -30,7 +29,7 @@ export async function measureMemory(contender: Contender, setup: Setup, connecti
       const count = Math.min(BATCH, connections - sockets.length)
       sockets.push(...(await Promise.all(Array.from({ length: count }, () => openConnection(running.port, setup.certificates)))))
     }
-    await delay(SETTLE_MS)
+    await delay(settleMs)
     const closed = sockets.filter((socket) => socket.readableEnded || socket.destroyed).length
     if (closed > 0) throw new Error(`${contender.name} closed ${closed} of ${connections} idle connections.`)
     return { name: contender.name, ready, loaded: running.residentMegabytes(), connections }

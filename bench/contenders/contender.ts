@@ -23,6 +23,8 @@ export interface Running extends AsyncDisposable {
   /** Where it listens with mutual TLS, on 127.0.0.1. */
   readonly port: number
   readonly child: ChildProcess
+  /** Load before it is measured, seconds: for who compiles what is hot while it runs. */
+  readonly warmUpSeconds: number
   /** From the start of the process until it was ready, ms. */
   readonly readyMs: number
   /** User and system time so far, all processes and threads. */
@@ -30,7 +32,7 @@ export interface Running extends AsyncDisposable {
   residentMegabytes(): number
 }
 
-export function running(name: string, port: number, child: ChildProcess, begun: number): Running {
+export function running(name: string, port: number, child: ChildProcess, begun: number, warmUpSeconds = 1): Running {
   const readyMs = performance.now() - begun
   // Looked up each time: nginx takes connections before it has its worker.
   const pids = (): number[] => tree(child.pid ?? 0)
@@ -38,6 +40,7 @@ export function running(name: string, port: number, child: ChildProcess, begun: 
     name,
     port,
     child,
+    warmUpSeconds,
     readyMs,
     cpuSeconds: () => cpuSeconds(pids()),
     residentMegabytes: () => residentMegabytes(pids()),

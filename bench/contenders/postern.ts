@@ -66,7 +66,7 @@ spec:
       await waitUntil(() => isReady(healthPort), child, name).catch((error: unknown) => {
         throw new Error(`${name} did not start:\n${readFileSync(join(folder, 'log'), 'utf8')}`, { cause: error })
       })
-      return { ...running(name, port, child, begun), adminSocket: join(folder, 'admin.sock'), policies }
+      return { ...running(name, port, child, begun, WARM_UP_SECONDS), adminSocket: join(folder, 'admin.sock'), policies }
     },
   }
 }
@@ -106,6 +106,9 @@ function isReady(port: number): Promise<boolean> {
     request.once('error', () => resolve(false))
   })
 }
+
+/** V8 has compiled the request path by then. */
+const WARM_UP_SECONDS = 4
 
 /** Rules of one file. */
 const RULES_PER_FILE = 500

@@ -15,6 +15,8 @@ export interface LoadOptions {
   readonly connections: number
   /** A new connection, hence a full handshake, for every request. */
   readonly closeEach?: boolean
+  /** Ends the load before its time. */
+  readonly signal?: AbortSignal
 }
 
 export interface LoadResult {
@@ -28,7 +30,7 @@ export type Load = (options: LoadOptions) => Promise<LoadResult>
 
 /** @throws when a handshake was resumed or made without the caller's certificate: then nothing comparable was measured */
 export function createLoad(certificates: Certificates, shim: string): Load {
-  return async ({ port, seconds, connections, closeEach = false }) => {
+  return async ({ port, seconds, connections, closeEach = false, signal }) => {
     const args = ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '--timeout', '5s', `https://127.0.0.1:${port}${REQUEST_PATH}`]
     const child = start('wrk', closeEach ? ['-H', 'Connection: close', ...args] : args, {
       core: CORES.load,
@@ -36,6 +38,8 @@ export function createLoad(certificates: Certificates, shim: string): Load {
       env: { LD_PRELOAD: shim, BENCH_CERTIFICATE: certificates.client.certificate, BENCH_KEY: certificates.client.key },
     })
     const closed = once(child, 'close')
+    // Interrupted, it still says what it counted.
+    signal?.addEventListener('abort', () => child.kill('SIGINT'), { once: true })
     const [output, counts] = await Promise.all([text(child.stdout as Readable), text(child.stderr as Readable)])
     await closed
     return parseWrk(output, counts)
