@@ -24,7 +24,9 @@ const WORDS: readonly unknown[] = [
   ...'allow deny and or not nor name spec rules tests target selector mode request expect is in not_in starts_with ends_with'.split(' '),
   ...'contains matches has exclude present timezone after before http_path spiffe_id claim/a claim/ header/x header/ query/q'.split(' '),
   ...'device source_ip time_of_day date port __proto__ constructor toString / /a/{x}/{**} { } % %zz ::/0 10.0.0.1/8 9:00 25:00'.split(' '),
-  ...'mon-fri mon- * 2026-01-01T00:00:00Z UTC Mars/Olympus spiffe://example.org/ns/a/sa/b é \ud800 \0 \u202e'.split(' '),
+  ...'limit requests burst per none 5/m peer all mon-fri mon- * 2026-01-01T00:00:00Z UTC Mars/Olympus spiffe://example.org/ns/a/sa/b é \ud800 \0 \u202e'.split(
+    ' ',
+  ),
   '',
   'x'.repeat(5000),
   0,
