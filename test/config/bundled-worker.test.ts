@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { build } from 'esbuild'
+import { builtinModules } from '../../scripts/builtin-modules.ts'
 
 const PROJECT = join(import.meta.dirname, '..', '..')
 
@@ -13,8 +14,11 @@ test('a bundled program reads its configuration', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'postern-bundle-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
   const entry = `import { loadConfiguration } from '#config/load'
-const { sidecar } = await loadConfiguration({ file: process.argv[2], displayFolder: '/' })
-console.log(sidecar.config?.name)`
+const request = { file: process.argv[2], displayFolder: '/' }
+const { sidecar } = await loadConfiguration(request)
+// What is in force makes it a reload, which is the worker's work.
+const again = await loadConfiguration({ ...request, inForce: sidecar.config })
+console.log(sidecar.config?.name, again.sidecar.config?.name)`
   await build({
     stdin: { contents: entry, resolveDir: PROJECT, sourcefile: 'program.ts', loader: 'ts' },
     outfile: join(folder, 'program.js'),
@@ -22,6 +26,7 @@ console.log(sidecar.config?.name)`
     bundle: true,
     format: 'esm',
     platform: 'node',
+    plugins: [builtinModules],
     define: { __POSTERN_BUNDLED__: 'true' },
     logLevel: 'error',
   })
@@ -50,5 +55,5 @@ spec:
 `,
   )
   const output = execFileSync(process.execPath, [join(folder, 'program.js'), join(folder, 'postern.yaml')], { encoding: 'utf8' })
-  assert.equal(output, 'catalog\n')
+  assert.equal(output, 'catalog catalog\n')
 })
