@@ -1,5 +1,6 @@
 /** `postern sidecar`: runs the data plane in the foreground until SIGTERM. */
 import { randomFillSync } from 'node:crypto'
+import type { Server } from 'node:http'
 import { resolve } from 'node:path'
 import process from 'node:process'
 import { createDecisionLog } from '#audit/decision-log'
@@ -16,7 +17,6 @@ import { startSidecar } from '#proxy/sidecar'
 import { listen } from '#proxy/sockets'
 import { openSvidSource } from '#svid-source/open'
 import { createLog, type Log, type LogLevel } from '#telemetry/log'
-import type { SmallServer } from '#telemetry/http-server'
 import { createMetrics } from '#telemetry/metrics'
 import { parseArguments, usage } from './arguments.ts'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
@@ -121,7 +121,7 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
     decisions.flushSync()
     process.exit(70)
   })
-  const servers: SmallServer[] = []
+  const servers: Server[] = []
   try {
     const sidecar = await startSidecar({
       source,

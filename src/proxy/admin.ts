@@ -1,4 +1,5 @@
 /** The admin address: what the sidecar decided, who it is, what is in force. On a Unix socket it also takes two orders. */
+import type { Server } from 'node:http'
 import type { ExchangeEvent } from '#audit/event'
 import { createRecordText } from '#audit/record-text'
 import type { Ring } from '#audit/ring'
@@ -7,7 +8,7 @@ import { PosternError } from '#base/errors'
 import { REASONS } from '#base/reasons'
 import { type Address, formatAddress, isLoopback } from '#base/units'
 import { createSmallServer, json, problem } from '#telemetry/http-server'
-import type { Route, SmallRequest, SmallResponse, SmallServer } from '#telemetry/http-server'
+import type { Route, SmallRequest, SmallResponse } from '#telemetry/http-server'
 import { LOG_LEVELS } from '#telemetry/log'
 import type { Log, LogLevel } from '#telemetry/log'
 import { listenPrivately } from '#telemetry/private-socket'
@@ -44,7 +45,7 @@ const DEFAULT_LIMIT = 100
 const HIGHEST_LIMIT = 2000
 
 /** Resolves when it listens. @throws PosternError ERR_LISTEN */
-export async function openAdminServer({ address, sources, log }: AdminOptions): Promise<SmallServer> {
+export async function openAdminServer({ address, sources, log }: AdminOptions): Promise<Server> {
   const isPrivate = address.kind === 'unix'
   if (!isLoopback(address)) {
     throw new PosternError(

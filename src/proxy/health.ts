@@ -1,6 +1,7 @@
 /** The health port: `/livez`, `/readyz`, `/metrics`, and nothing else. */
+import type { Server } from 'node:http'
 import { createSmallServer } from '#telemetry/http-server'
-import type { SmallRequest, SmallResponse, SmallServer } from '#telemetry/http-server'
+import type { SmallRequest, SmallResponse } from '#telemetry/http-server'
 import type { Log } from '#telemetry/log'
 import type { Metrics } from '#telemetry/metrics'
 
@@ -19,7 +20,7 @@ export interface HealthOptions {
 }
 
 /** Not listening yet. */
-export function createHealthServer({ checks, draining, metrics, log }: HealthOptions): SmallServer {
+export function createHealthServer({ checks, draining, metrics, log }: HealthOptions): Server {
   function ready({ query }: SmallRequest): SmallResponse {
     const outcomes = [
       { name: 'draining', ok: !draining(), detail: draining() ? 'the sidecar is draining' : '' },

@@ -1,14 +1,7 @@
-/**
- * The small HTTP server behind health, metrics and admin: a table of exact routes, one request a connection, and limits that suit nothing
- * larger. On our own codec: node:http alone would be a sixth of the memory of a sidecar.
- */
-import { createServer, type Server, type Socket } from 'node:net'
-import { httpStatusOf } from '#http/refusal-status'
-import { reasonPhrase } from '#http/reason-phrases'
-import { type BodyReader, createBodyReader } from '#wire/http1/body-reader'
-import { findHeadEnd, oversizedHead } from '#wire/http1/head-end'
-import type { Http1Request } from '#wire/http1/message'
-import { readRequestHead } from '#wire/http1/request-reader'
+/** The small HTTP server behind health, metrics and admin: a table of exact routes, and limits that suit nothing larger. */
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Log } from './log.ts'
 
 export interface SmallRequest {
@@ -44,26 +37,45 @@ export interface SmallServerOptions {
 }
 
 const LONGEST_BODY = 4096
-const LIMITS = { bytes: 8192, headers: 100 }
-/** Ms for a whole request, and for its answer to be taken. */
+const HEAD_BYTES = 8192
 const TIMEOUT = 5000
 const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i
 
-export type SmallServer = Server & {
-  /** Ends those that are open. */
-  closeAllConnections(): void
-}
-
 /** Not listening yet. Each connection carries one request. */
-export function createSmallServer({ routes, log, loopbackHostOnly = false, connections = 64 }: SmallServerOptions): SmallServer {
-  const open = new Set<Socket>()
+export function createSmallServer({ routes, log, loopbackHostOnly = false, connections = 64 }: SmallServerOptions): Server {
+  const server = createServer(
+    {
+      maxHeaderSize: HEAD_BYTES,
+      headersTimeout: TIMEOUT,
+      requestTimeout: TIMEOUT,
+      connectionsCheckingInterval: 1000,
+      requireHostHeader: true,
+    },
+    (request, response) => void serve(request, response),
+  )
+  keepNewest(server, connections)
+  server.timeout = 2 * TIMEOUT
+  server.maxRequestsPerSocket = 1
+  server.on('clientError', (_error, socket) => void socket.destroy())
 
-  async function answer(request: Http1Request, body: Buffer): Promise<SmallResponse> {
-    // No proxy is asked here.
-    if (!request.target.startsWith('/')) return problem(400, 'Bad Request')
-    if (loopbackHostOnly && !LOOPBACK_HOST.test(request.authority)) return problem(403, 'Forbidden: the Host must be a loopback address')
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.shouldKeepAlive = false
+    try {
+      send(request, response, await answer(request))
+    } catch (error) {
+      log.error({ err: error, path: request.url?.split('?', 1)[0] }, 'a request for health, metrics or admin could not be answered')
+      send(request, response, problem(500, 'Internal Server Error'))
+    }
+  }
+
+  async function answer(request: IncomingMessage): Promise<SmallResponse> {
+    if (loopbackHostOnly && !LOOPBACK_HOST.test(request.headers.host ?? ''))
+      return problem(403, 'Forbidden: the Host must be a loopback address')
+    const target = request.url ?? ''
+    if (!target.startsWith('/')) return problem(400, 'Bad Request')
+    const [path = '', search = ''] = target.split(/\?(.*)/s, 2)
     const found = routes.flatMap((route) => {
-      const params = matchRoute(route.path, request.path)
+      const params = matchRoute(route.path, path)
       return params === undefined ? [] : [{ route, params }]
     })
     if (found.length === 0) return problem(404, 'Not Found')
@@ -73,104 +85,25 @@ export function createSmallServer({ routes, log, loopbackHostOnly = false, conne
       const allow = found.map(({ route }) => route.method ?? 'GET').join(', ')
       return { ...problem(405, 'Method Not Allowed'), headers: { allow } }
     }
-    const read = method === 'POST' ? readBody(body) : { value: undefined }
-    if (read === undefined) return problem(400, `Bad Request: the body must be JSON of at most ${LONGEST_BODY} bytes`)
-    return match.route.answer({ params: match.params, query: new URLSearchParams(request.query), body: read.value })
+    const body = method === 'POST' ? await readBody(request) : { value: undefined }
+    if (body === undefined) return problem(400, `Bad Request: the body must be JSON of at most ${LONGEST_BODY} bytes`)
+    return match.route.answer({ params: match.params, query: new URLSearchParams(search), body: body.value })
   }
 
-  async function serve(socket: Socket, request: Http1Request, body: Buffer): Promise<void> {
-    let response: SmallResponse
-    try {
-      response = await answer(request, body)
-    } catch (error) {
-      log.error({ err: error, path: request.path }, 'a request for health, metrics or admin could not be answered')
-      response = problem(500, 'Internal Server Error')
-    }
-    send(socket, response, request.method === 'HEAD')
-  }
-
-  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    makeRoom(open, connections)
-    open.add(socket)
-    socket.once('close', () => open.delete(socket))
-    socket.on('error', () => {})
-    readOne(socket, (request, body) => void serve(socket, request, body))
-  })
-  return Object.assign(server, {
-    closeAllConnections() {
-      for (const socket of open) socket.destroy()
-    },
-  })
+  return server
 }
 
 /** Whoever holds connections open cannot keep a probe out: were new ones turned away, the process would be taken for dead. */
-function makeRoom(open: Set<Socket>, limit: number): void {
-  const [oldest] = open
-  if (oldest === undefined || open.size < limit) return
-  open.delete(oldest)
-  oldest.destroy()
-}
-
-/** Reads one request; what is malformed, too large or too slow is answered or closed here. */
-function readOne(socket: Socket, serve: (request: Http1Request, body: Buffer) => void): void {
-  let bytes: Buffer = Buffer.alloc(0)
-  let head: Http1Request | undefined
-  let done = false
-  const chunks: Buffer[] = []
-  let length = 0
-  const deadline = setTimeout(() => socket.destroy(), 2 * TIMEOUT)
-  socket.once('close', () => clearTimeout(deadline))
-
-  function refuse(status: number): void {
-    done = true
-    send(socket, problem(status, reasonPhrase(status)), false)
-  }
-
-  /** @returns where the body begins in `bytes`, or -1 while there is no head */
-  function readHead(): number {
-    const end = findHeadEnd(bytes, 0)
-    if (end === -1 && bytes.length <= LIMITS.bytes) return -1
-    const read = end === -1 ? oversizedHead(bytes, 0, LIMITS) : readRequestHead(bytes, 0, end, LIMITS)
-    if (read.ok) head = read
-    else refuse(httpStatusOf(read.reason) ?? 400)
-    return read.ok ? end : -1
-  }
-
-  function finish(request: Http1Request): void {
-    done = true
-    serve(request, Buffer.concat(chunks))
-  }
-
-  function take(request: Http1Request, reader: BodyReader, chunk: Buffer): void {
-    reader.read(chunk, 0, {
-      onData(data) {
-        length += data.length
-        if (length <= LONGEST_BODY) chunks.push(Buffer.from(data))
-      },
-      onEnd: () => void (length <= LONGEST_BODY && finish(request)),
-    })
-    if (done) return
-    if (reader.fault !== undefined) refuse(400)
-    else if (length > LONGEST_BODY) {
-      // One byte too many is all that the answer needs to see.
-      chunks.push(Buffer.alloc(LONGEST_BODY + 1))
-      finish(request)
+function keepNewest(server: Server, limit: number): void {
+  const open = new Set<Socket>()
+  server.on('connection', (socket) => {
+    const [oldest] = open
+    if (oldest !== undefined && open.size >= limit) {
+      open.delete(oldest)
+      oldest.destroy()
     }
-  }
-
-  let body: BodyReader | undefined
-  socket.on('data', (chunk: Buffer) => {
-    if (done) return
-    if (head !== undefined && body !== undefined) return take(head, body, chunk)
-    bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk])
-    const start = readHead()
-    if (start === -1 || head === undefined) return
-    if (head.bodyLength === 0) return finish(head)
-    body = createBodyReader(head.bodyLength, LIMITS)
-    take(head, body, bytes.subarray(start))
-  })
-  socket.on('end', () => {
-    if (!done) socket.destroy()
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
   })
 }
 
@@ -183,25 +116,15 @@ export function problem(status: number, title: string): SmallResponse {
   return { status, contentType: 'application/problem+json', text: `${JSON.stringify({ title, status })}\n` }
 }
 
-function send(socket: Socket, { status, contentType, headers, text }: SmallResponse, headOnly: boolean): void {
-  const body = Buffer.from(text)
-  const fields: Record<string, string> = {
+function send(request: IncomingMessage, response: ServerResponse, { status, contentType, headers, text }: SmallResponse): void {
+  response.writeHead(status, {
     'content-type': contentType ?? 'text/plain; charset=utf-8',
-    'content-length': String(body.length),
+    'content-length': Buffer.byteLength(text),
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
-    connection: 'close',
     ...headers,
-  }
-  const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`)
-  socket.cork()
-  socket.write(`HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n${lines.join('')}\r\n`, 'latin1')
-  if (!headOnly) socket.write(body)
-  socket.end()
-  socket.uncork()
-  // What the caller still sends is of no interest, but unread it would turn our end into a reset.
-  socket.resume()
-  setTimeout(() => socket.destroy(), TIMEOUT).unref()
+  })
+  response.end(request.method === 'HEAD' ? undefined : text)
 }
 
 function matchRoute(pattern: string, path: string): Record<string, string> | undefined {
@@ -229,11 +152,17 @@ function decodeSegment(segment: string): string | undefined {
 }
 
 /** Undefined if it is no JSON or too long. */
-function readBody(body: Buffer): { readonly value: unknown } | undefined {
-  if (body.length > LONGEST_BODY) return undefined
-  if (body.length === 0) return { value: undefined }
+async function readBody(request: IncomingMessage): Promise<{ readonly value: unknown } | undefined> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > LONGEST_BODY) return undefined
+    chunks.push(chunk)
+  }
+  if (size === 0) return { value: undefined }
   try {
-    return { value: JSON.parse(body.toString()) as unknown }
+    return { value: JSON.parse(Buffer.concat(chunks).toString()) as unknown }
   } catch {
     return undefined
   }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { build } from 'esbuild'
-import { builtinModules } from '../../scripts/builtin-modules.ts'
+import { builtinModules, REQUIRE } from '../../scripts/builtin-modules.ts'
 
 const PROJECT = join(import.meta.dirname, '..', '..')
 
@@ -27,6 +27,7 @@ console.log(sidecar.config?.name, again.sidecar.config?.name)`
     format: 'esm',
     platform: 'node',
     plugins: [builtinModules],
+    banner: { js: REQUIRE },
     define: { __POSTERN_BUNDLED__: 'true' },
     logLevel: 'error',
   })

@@ -101,9 +101,9 @@ const HOSTS: readonly { readonly host: string; readonly status: number }[] = [
   { host: 'localhost.evil.example', status: 403 },
   { host: '127.0.0.1.evil.example', status: 403 },
   { host: 'evil.example:127', status: 403 },
-  { host: '127.0.0.1@evil.example', status: 400 },
+  { host: '127.0.0.1@evil.example', status: 403 },
   { host: '10.0.0.1', status: 403 },
-  { host: '', status: 400 },
+  { host: '', status: 403 },
 ]
 for (const { host, status } of HOSTS) {
   test(`where only loopback names may be asked for, Host \`${host}\` is ${status}`, () =>
