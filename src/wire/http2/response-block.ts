@@ -11,12 +11,12 @@ import {
   CONTENT_LENGTH,
   FIELD_OVERHEAD,
   type FieldName,
+  findResponseName,
   GRPC_STATUS,
   isFieldValue,
   ORDINARY,
   PSEUDO_STATUS,
   PSEUDO_UNKNOWN,
-  readFieldName,
   REQUEST_ID,
   SOUND,
   TE,
@@ -24,10 +24,11 @@ import {
 import { STATIC_COUNT, STATIC_TABLE } from './hpack/static-table.ts'
 import type { Output } from './output.ts'
 import { COMPRESSION_ERROR, type Http2Fault, http2Fault, PROTOCOL_ERROR } from './protocol.ts'
-import { parseLength } from './request-fields.ts'
 
-/** Digits of the largest status and of the largest gRPC status, and then some. */
+/** Digits of a status, and more than a gRPC status has. */
 const MOST_STATUS_DIGITS = 3
+/** Fewer than those of 2^53 - 1, so that every number is exact; a petabyte is a body for nobody. */
+const MOST_LENGTH_DIGITS = 15
 
 /** What was read stands until the next `read`, the bytes only during the call that brought them. */
 export class ResponseBlock implements StatelessBlock {
@@ -40,10 +41,13 @@ export class ResponseBlock implements StatelessBlock {
   readonly #cursor: BlockCursor
   readonly #listLimit: number
   /** What goes on to the caller, as starts and ends in the bytes of the block. */
-  #kept: number[] = []
+  readonly #kept: number[] = []
+  #keptCount = 0
   #length = 0
   #trailers = false
   #fields = 0
+  /** Of the list of fields, as SETTINGS_MAX_HEADER_LIST_SIZE counts. */
+  #size = 0
 
   constructor(scratch: Scratch, listLimit: number) {
     this.#cursor = new BlockCursor(scratch)
@@ -59,12 +63,11 @@ export class ResponseBlock implements StatelessBlock {
   read(bytes: Buffer, start: number, end: number, trailers: boolean): Http2Fault | undefined {
     const cursor = this.#cursor
     cursor.begin(bytes, start, end)
-    this.status = this.#fields = this.#length = 0
+    this.status = this.#fields = this.#length = this.#size = 0
     this.grpcStatus = this.contentLength = -1
-    this.#kept.length = 0
+    this.#keptCount = 0
     this.#trailers = trailers
     if (!this.#readSizeUpdates()) return this.#uncompressible()
-    let listSize = 0
     let keptFrom = cursor.at
     while (cursor.at < end) {
       const fieldAt = cursor.at
@@ -72,8 +75,8 @@ export class ResponseBlock implements StatelessBlock {
       if (name === undefined) return this.#uncompressible()
       const fault = this.#check(name)
       if (fault !== undefined) return malformed(fault)
-      listSize += name.name.length + cursor.to - cursor.from + FIELD_OVERHEAD
-      if (listSize > this.#listLimit) return malformed('more bytes than the limit')
+      this.#size += FIELD_OVERHEAD
+      if (this.#size > this.#listLimit) return malformed('more bytes than the limit')
       if (name.kind === REQUEST_ID) {
         this.#keep(keptFrom, fieldAt)
         keptFrom = cursor.at
@@ -87,7 +90,7 @@ export class ResponseBlock implements StatelessBlock {
   /** Writes the block without size updates and without the upstream's `x-request-id`. Only during the call that brought the bytes. */
   writeTo(output: Output): void {
     const kept = this.#kept
-    for (let index = 0; index + 1 < kept.length; index += 2) {
+    for (let index = 0; index < this.#keptCount; index += 2) {
       output.position += this.#cursor.bytes.copy(output.bytes, output.position, kept[index], kept[index + 1])
     }
   }
@@ -95,7 +98,7 @@ export class ResponseBlock implements StatelessBlock {
   /** The same, for later. */
   copy(): StatelessBlock {
     const parts: Buffer[] = []
-    for (let index = 0; index + 1 < this.#kept.length; index += 2) {
+    for (let index = 0; index < this.#keptCount; index += 2) {
       parts.push(this.#cursor.bytes.subarray(this.#kept[index], this.#kept[index + 1]))
     }
     const bytes = Buffer.concat(parts)
@@ -131,6 +134,7 @@ export class ResponseBlock implements StatelessBlock {
       if (field === undefined) return undefined
       // Nothing is left to be checked of a value from the static table; of statuses, which alone are read, it is made a string.
       cursor.from = cursor.to = 0
+      this.#size += field.size - FIELD_OVERHEAD
       if (field.kind === PSEUDO_STATUS) return this.#setStatus(Number(field.value)) ? field : BAD_STATUS
       return field
     }
@@ -141,9 +145,12 @@ export class ResponseBlock implements StatelessBlock {
     }
     let name: FieldName | undefined
     if (index !== 0) name = this.#lookUp(index)
-    else if (cursor.readString()) name = readFieldName(cursor.source, cursor.from, cursor.to)
-    if (name === undefined || !cursor.readString()) return undefined
-    if (name.kind === PSEUDO_STATUS) return this.#setStatus(this.#digits()) ? name : BAD_STATUS
+    else if (cursor.readString()) name = findResponseName(cursor.source, cursor.from, cursor.to)
+    if (name === undefined) return undefined
+    this.#size += index === 0 ? cursor.to - cursor.from : name.name.length
+    if (!cursor.readString()) return undefined
+    this.#size += cursor.to - cursor.from
+    if (name.kind === PSEUDO_STATUS) return this.#setStatus(this.#number(MOST_STATUS_DIGITS)) ? name : BAD_STATUS
     return name
   }
 
@@ -164,10 +171,10 @@ export class ResponseBlock implements StatelessBlock {
     if (kind === ORDINARY || kind === PSEUDO_STATUS) return undefined
     if (kind <= PSEUDO_UNKNOWN) return 'a pseudo-header that responses do not have'
     if (kind === CONNECTION_SPECIFIC || kind === TE) return `${name.name} over HTTP/2`
-    if (kind === GRPC_STATUS) this.grpcStatus = this.#digits()
+    if (kind === GRPC_STATUS) this.grpcStatus = this.#number(MOST_STATUS_DIGITS)
     if (kind !== CONTENT_LENGTH || this.#trailers) return undefined
     if (this.contentLength !== -1) return 'content-length twice'
-    this.contentLength = parseLength(source.toString('latin1', from, to))
+    this.contentLength = this.#number(MOST_LENGTH_DIGITS)
     return this.contentLength === -1 ? 'content-length is no number' : undefined
   }
 
@@ -177,10 +184,10 @@ export class ResponseBlock implements StatelessBlock {
     return true
   }
 
-  /** A value of one to three digits as a number; else -1. */
-  #digits(): number {
+  /** The value as a number; -1 if it is anything but digits, or more of them than that. */
+  #number(mostDigits: number): number {
     const { source, from, to } = this.#cursor
-    if (to === from || to - from > MOST_STATUS_DIGITS) return -1
+    if (to === from || to - from > mostDigits) return -1
     let number = 0
     for (let index = from; index < to; index++) {
       const digit = (source[index] as number) - 0x30
@@ -192,7 +199,8 @@ export class ResponseBlock implements StatelessBlock {
 
   #keep(start: number, end: number): void {
     if (start === end) return
-    this.#kept.push(start, end)
+    this.#kept[this.#keptCount++] = start
+    this.#kept[this.#keptCount++] = end
     this.#length += end - start
   }
 

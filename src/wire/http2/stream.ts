@@ -54,7 +54,7 @@ const REMEMBERED = 256
 
 /** The streams that ended last, for what may still arrive for them: that is rare, so they are searched, not indexed. */
 export class EndedStreams {
-  readonly #ids = new Uint32Array(REMEMBERED)
+  readonly #ids: number[] = []
   readonly #endings: Ending[] = []
   #next = 0
 

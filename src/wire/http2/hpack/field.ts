@@ -82,21 +82,36 @@ const VALUE = Uint8Array.from({ length: 256 }, (_, code) => (code >= 0x80 ? 3 : 
 
 const NO_NAME: FieldName = { name: '', kind: ORDINARY, single: 0, fault: BAD_NAME }
 
+/** A sound name without a meaning here. */
+const OTHER_NAME: FieldName = { name: '', kind: ORDINARY, single: 0, fault: SOUND }
+
 /** Names met often, by the very string that names them, so that neither string nor meaning is made again. */
 const memo = new Map<string, FieldName>()
 
 /** The name that stands at `start` to `end`; names known beforehand come as one and the same object. */
 export function readFieldName(bytes: Buffer, start: number, end: number): FieldName {
-  if (bytes[start] === COLON) {
-    const name = bytes.toString('latin1', start, end)
-    return memo.get(name) ?? { name, kind: PSEUDO_UNKNOWN, single: 0, fault: SOUND }
-  }
+  const found = findFieldName(bytes, start, end)
+  if (found !== OTHER_NAME) return found
+  const name = bytes.toString('latin1', start, end)
+  return memo.get(name) ?? { name, kind: name.startsWith(':') ? PSEUDO_UNKNOWN : ORDINARY, single: 0, fault: SOUND }
+}
+
+/** As `readFieldName` for names that mean anything in a response; all other sound ones are `OTHER_NAME`, and are not made into strings. */
+export function findResponseName(bytes: Buffer, start: number, end: number): FieldName {
+  const found = findFieldName(bytes, start, end)
+  if (found !== OTHER_NAME) return found
+  const telling = bytes[start] === COLON || end - start === GRPC_STATUS_LENGTH
+  return telling ? readFieldName(bytes, start, end) : OTHER_NAME
+}
+
+const GRPC_STATUS_LENGTH = 'grpc-status'.length
+
+/** One of the names met often, `NO_NAME` or `OTHER_NAME`. */
+function findFieldName(bytes: Buffer, start: number, end: number): FieldName {
+  if (bytes[start] === COLON) return OTHER_NAME
   if (!isFieldName(bytes, start, end)) return NO_NAME
   const known = knownField(bytes, start, end)
-  if (known === undefined) {
-    const name = bytes.toString('latin1', start, end)
-    return memo.get(name) ?? { name, kind: ORDINARY, single: 0, fault: SOUND }
-  }
+  if (known === undefined) return OTHER_NAME
   const found = memo.get(known.name)
   if (found !== undefined) return found
   const made = { name: known.name, kind: ORDINARY, single: known.single, fault: SOUND }
