@@ -12,37 +12,42 @@ export interface Gather {
 
 /** Strings are latin1. */
 export function createGather(socket: Socket): Gather {
-  let pieces: (string | Buffer)[] = []
+  // Nearly always a head and at most one piece of a body: an array for the rest only, as V8 empties one through its runtime.
+  let head = ''
+  let body: Buffer | undefined
+  let rest: (string | Buffer)[] | undefined
   let size = 0
+
+  function joined(): Buffer {
+    const bytes = Buffer.allocUnsafe(size)
+    let at = bytes.write(head, 0, head.length, 'latin1')
+    if (body !== undefined) at += body.copy(bytes, at)
+    for (const piece of rest ?? []) at += typeof piece === 'string' ? bytes.write(piece, at, piece.length, 'latin1') : piece.copy(bytes, at)
+    return bytes
+  }
+
   return {
     write(piece) {
-      pieces.push(piece)
       size += piece.length
+      if (rest !== undefined) rest.push(piece)
+      else if (body !== undefined) rest = [piece]
+      else if (typeof piece === 'string') head += piece
+      else body = piece
     },
     flush() {
-      const [first] = pieces
-      if (first === undefined) return true
-      let more: boolean
-      if (pieces.length === 1 && typeof first === 'string') {
-        more = socket.write(first, 'latin1')
-      } else {
-        const bytes = Buffer.allocUnsafe(size)
-        let at = 0
-        for (const piece of pieces) {
-          if (typeof piece === 'string') at += bytes.write(piece, at, piece.length, 'latin1')
-          else at += piece.copy(bytes, at)
-        }
-        more = socket.write(bytes)
-      }
-      pieces.length = 0
+      if (size === 0) return true
+      const more = body === undefined && rest === undefined ? socket.write(head, 'latin1') : socket.write(joined())
+      head = ''
+      body = rest = undefined
       size = 0
       return more
     },
     get isEmpty() {
-      return pieces.length === 0
+      return size === 0
     },
     clear() {
-      pieces = []
+      head = ''
+      body = rest = undefined
       size = 0
     },
   }

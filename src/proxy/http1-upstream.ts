@@ -238,11 +238,16 @@ export class Http1Upstream implements BodySink {
   #begin(response: Http1Response, consumer: ResponseConsumer, bytes: Buffer, end: number): number {
     if (!response.keepAlive) this.#reusable = false
     this.#headBytes = bytes
-    this.#body = createBodyReader(response.bodyLength, RESPONSE_LIMITS)
     consumer.onResponse(response)
     if (this.#consumer !== consumer) return -1
-    if (response.bodyLength !== 0) return end
-    this.#complete(end < bytes.length)
+    const left = bytes.length - end
+    if (response.bodyLength !== 0 && response.bodyLength !== left) {
+      this.#body = createBodyReader(response.bodyLength, RESPONSE_LIMITS)
+      return end
+    }
+    // None, or all of it in this read: the common cases need no reader.
+    if (response.bodyLength !== 0) consumer.onResponseData(bytes.subarray(end))
+    if (this.#consumer === consumer) this.#complete(response.bodyLength === 0 && left > 0)
     return -1
   }
 

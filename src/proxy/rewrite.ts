@@ -55,6 +55,8 @@ export function takeReservedHeaders(
     }
     kept++
   }
+  // V8 sets the length of an array through its runtime, at the price of several headers: only where it changes.
+  if (kept === names.length) return
   names.length = kept
   values.length = kept
 }
