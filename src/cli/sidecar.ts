@@ -113,6 +113,7 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
   const ring = createRing()
   const metrics = createMetrics()
   metrics.recordsDropped(() => decisions.stats)
+  metrics.lastReload(() => source.lastReload)
   metrics.buildInfo(VERSION, process.version)
   const { signal: ended, end } = untilSignalled(source, log)
   // A bug of ours: closed, with what is known on record.

@@ -13,6 +13,12 @@ export interface RecordLosses {
   readonly droppedRefused: number
 }
 
+export interface Reload {
+  readonly successful: boolean
+  /** Ms since the epoch. */
+  readonly at: number
+}
+
 export interface Metrics {
   listener(name: string, protocol: string): ListenerMetrics
   /** A peer without `/ns/…/sa/…` has empty labels. Beyond 99 service accounts the rest is `other`. */
@@ -22,8 +28,8 @@ export interface Metrics {
   /** Roots in force by trust domain; domains not named are forgotten. */
   bundleRoots(roots: ReadonlyMap<string, number>): void
   policyRules(count: number): void
-  /** The outcome of reading the configuration. @param time ms since the epoch */
-  reloaded(successful: boolean, time: number): void
+  /** Where the outcome of the last reading of the configuration is read at each scrape. */
+  lastReload(read: () => Reload): void
   buildInfo(version: string, node: string): void
   /** Where the losses of the decision log are read at each scrape. */
   recordsDropped(read: () => RecordLosses): void
@@ -86,9 +92,13 @@ export function createMetrics(): Metrics {
       for (const [trustDomain, count] of current) roots.with(trustDomain).value = count
     },
     policyRules: (count) => void (rules.with().value = count),
-    reloaded(successful, time) {
-      reloadSuccessful.with().value = successful ? 1 : 0
-      if (successful) reloadTime.with().value = time / 1000
+    lastReload(read) {
+      const [outcome, time] = [reloadSuccessful.with(), reloadTime.with()]
+      reads.push(() => {
+        const { successful, at } = read()
+        outcome.value = successful ? 1 : 0
+        if (successful) time.value = at / 1000
+      })
     },
     buildInfo: (version, node) => void (build.with(version, node).value = 1),
     recordsDropped(read) {

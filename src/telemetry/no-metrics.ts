@@ -20,7 +20,7 @@ export function createNoMetrics(): Metrics {
     certificateExpiry: nothing,
     bundleRoots: nothing,
     policyRules: nothing,
-    reloaded: nothing,
+    lastReload: nothing,
     buildInfo: nothing,
     recordsDropped: nothing,
     counter: () => family,

@@ -120,8 +120,10 @@ withMetrics('what is in force is shown in base units, and what is gone is forgot
   )
   metrics.bundleRoots(new Map([['example.org', 1]]))
   metrics.policyRules(10_000)
-  metrics.reloaded(true, 1_795_545_000_000)
-  metrics.reloaded(false, 1_795_545_667_000)
+  let reload = { successful: true, at: 1_795_545_000_000 }
+  metrics.lastReload(() => reload)
+  await metrics.render()
+  reload = { successful: false, at: 1_795_545_667_000 }
   metrics.buildInfo('0.1.0', 'v26.10.0')
   metrics.recordsDropped(() => ({ droppedAllowed: 5, droppedRefused: 1 }))
   let size = 3
