@@ -331,7 +331,7 @@ export class Http1Connection implements LiveConnection {
   #onEnd(): void {
     this.#ended = true
     const exchange = this.#exchange
-    if (exchange === undefined) return this.#phase === 'lingering' ? this.#destroy() : this.#close(true)
+    if (exchange === undefined) return this.#phase === 'lingering' ? this.#destroy() : this.service.registry.leave(() => this.#close(true))
     if (exchange.isTunnel) return exchange.onTunnelInputEnd()
     if (!exchange.requestDone && this.#unread === undefined) exchange.abort()
   }

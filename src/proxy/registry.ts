@@ -32,6 +32,8 @@ export interface LiveConnection {
 export interface Registry {
   add(connection: LiveConnection): void
   remove(connection: LiveConnection): void
+  /** Ends an idle connection that its caller has ended, soon: a few in each turn, so that a thousand that go at once hold up nobody. */
+  leave(end: () => void): void
   readonly size: number
   /** Wall clock as of the last tick: cheap enough for every byte received, exact to a second. */
   readonly coarseNow: number
@@ -47,9 +49,13 @@ export interface Registry {
 /** Connections looked at before the event loop gets its turn. */
 const SLICE = 500
 
+/** Freeing what TLS holds of a connection costs a tenth of a millisecond. */
+const LEAVES_PER_TURN = 8
+
 export function createRegistry(now: number): Registry {
   const live = new Set<LiveConnection>()
   const waiting: (() => void)[] = []
+  const leaving: (() => void)[] = []
   let coarseNow = now
   let latestPass = 0
   let draining = false
@@ -66,6 +72,11 @@ export function createRegistry(now: number): Registry {
     }
   }
 
+  function letGo(): void {
+    for (const end of leaving.splice(0, LEAVES_PER_TURN)) end()
+    if (leaving.length > 0) setImmediate(letGo)
+  }
+
   return {
     add(connection) {
       live.add(connection)
@@ -75,6 +86,9 @@ export function createRegistry(now: number): Registry {
     remove(connection) {
       live.delete(connection)
       if (live.size === 0) for (const resolve of waiting.splice(0)) resolve()
+    },
+    leave(end) {
+      if (leaving.push(end) === 1) setImmediate(letGo)
     },
     get size() {
       return live.size
