@@ -26,6 +26,8 @@ export interface SidecarFiles {
   readonly admin?: string
   /** YAML under `spec:`, each line indented by two spaces. */
   readonly spec?: string
+  /** Writes whatever else the document names. */
+  readonly prepare?: (dir: string) => void
 }
 
 export interface SidecarFolder extends Disposable {
@@ -66,6 +68,7 @@ ${files.inbound ?? ''}${files.outbound === undefined ? '' : `  outbound:\n${file
   admin: ${files.admin ?? 'off'}
 ${files.spec ?? ''}`,
   )
+  files.prepare?.(dir)
   return {
     dir,
     file: join(dir, 'sidecar.yaml'),
