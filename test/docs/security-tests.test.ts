@@ -8,7 +8,7 @@ const ROOT = join(import.meta.dirname, '..', '..')
 
 function titlesOf(file: string): string[] {
   const text = readFileSync(join(ROOT, file), 'utf8')
-  return [...text.matchAll(/^\s*test\((['"`])((?:\\.|(?!\1).)*)\1/gm)].map((match) => (match[2] ?? '').replaceAll(/\\(['"`\\])/g, '$1'))
+  return [...text.matchAll(/^\s*test\(\s*(['"`])((?:\\.|(?!\1).)*)\1/gm)].map((match) => (match[2] ?? '').replaceAll(/\\(['"`\\])/g, '$1'))
 }
 
 test('every class in docs/security-tests.md names a test that exists, and every test of test/security is named', () => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import * as fc from 'fast-check'
+import { readGrpcTimeout } from '#proxy/grpc-timeout'
 import { get, startProbe } from '../support/probe.ts'
 
 const probe = await startProbe({
@@ -226,6 +227,25 @@ test('60 · grpc-timeout that overflows', async () => {
       'over HTTP/1.1 it is the app’s own business: no deadline is computed from it',
     )
   }
+  const table: Readonly<Record<string, number | undefined>> = {
+    '99999999H': 359_999_996_400_000,
+    '1S': 1000,
+    '0n': 0,
+    '5m': 5,
+    '999999999S': undefined,
+    '999999999999999999999H': undefined,
+    '-1S': undefined,
+    '+1S': undefined,
+    '1e9S': undefined,
+    '1.5S': undefined,
+    '0x1S': undefined,
+    '1': undefined,
+    S: undefined,
+    '1s': undefined,
+    '1S ': undefined,
+    '': undefined,
+  }
+  for (const [value, ms] of Object.entries(table)) assert.equal(readGrpcTimeout(value), ms, value)
 })
 
 test('61 · text that would end a line of the log, or move a cursor', async () => {

@@ -10,6 +10,7 @@ import { protocolProblems } from '#policy/protocol'
 import { compile, NOON, peer, policies, readPolicies, request, SCOPE } from '../support/policies.ts'
 import { temporaryFolder } from '../support/openssl.ts'
 import { get, startProbe } from '../support/probe.ts'
+import { runSidecar } from '../support/sidecar.ts'
 
 test('34 · patterns that are slow on text made for them', async (t) => {
   const matchers = [
@@ -108,7 +109,7 @@ test('36 · deny rules on a part of a principal that never match', async () => {
   }
 })
 
-test('37 · rules about HTTP that govern opaque connections', () => {
+test('37 · rules about HTTP that govern opaque connections', async () => {
   const tcp = { ...SCOPE, name: '0.0.0.0:5432', protocol: 'tcp', ignoreCase: false } as const
   for (const criterion of ['http_path: /a', 'http_method: GET', 'header/x: a', 'claim/role: admin']) {
     for (const action of ['allow', 'deny']) {
@@ -120,6 +121,8 @@ test('37 · rules about HTTP that govern opaque connections', () => {
       )
     }
   }
+  const policy = '- allow: { and: [accept: true] }\n- deny: { or: [http_path: /admin] }\n'
+  await assert.rejects(runSidecar({ policy, inbound: '      protocol: tcp\n' }), /ERR_POLICY_PROTOCOL/, 'so the sidecar does not start')
 })
 
 test('38 · a condition that an older version does not know', async (t) => {

@@ -223,32 +223,38 @@ test('55 · an exception in a TLS callback, by odd SNI, ALPN and mutated hellos'
 })
 
 test('56 · a handshake that is accepted although the verdict is no', async () => {
-  await using app = await startRawApp((socket) => void socket.end('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'))
-  await using running = await runSidecar({ mesh, app: app.port })
   const stranger = await createTestMesh()
-  for (const svid of [undefined, await stranger.issue('/ns/test/sa/caller'), await mesh.issueFlawed({ notAfter: Date.now() - 1000 })]) {
-    // The request leaves together with the caller's last flight, before anybody can have said no.
-    const socket = connectTls({
-      port: running.port,
-      host: '127.0.0.1',
-      rejectUnauthorized: false,
-      ...(svid === undefined ? {} : { cert: svid.certificatePem, key: svid.keyPem }),
-    })
-    socket.on('error', () => {})
-    const end = readToEnd(socket)
-    for (let count = 0; count < 10; count++) socket.write('GET /early HTTP/1.1\r\nhost: h\r\n\r\n')
-    assert.equal(await end, '')
+  for (const protocol of ['http1', 'both', 'tcp']) {
+    // A server that speaks first would show that it was reached.
+    await using app = await startRawApp(
+      () => {},
+      (socket) => void socket.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'),
+    )
+    await using running = await runSidecar({ mesh, app: app.port, inbound: `      protocol: ${protocol}\n` })
+    for (const svid of [undefined, await stranger.issue('/ns/test/sa/caller'), await mesh.issueFlawed({ notAfter: Date.now() - 1000 })]) {
+      // The request leaves together with the caller's last flight, before anybody can have said no.
+      const socket = connectTls({
+        port: running.port,
+        host: '127.0.0.1',
+        rejectUnauthorized: false,
+        ...(svid === undefined ? {} : { cert: svid.certificatePem, key: svid.keyPem }),
+      })
+      socket.on('error', () => {})
+      const end = readToEnd(socket)
+      for (let count = 0; count < 10; count++) socket.write('GET /early HTTP/1.1\r\nhost: h\r\n\r\n')
+      assert.equal(await end, '', protocol)
+    }
+    assert.deepEqual(
+      (await running.records()).map(({ msg, reason }) => [msg, reason]),
+      [
+        ['handshake', 'ERR_TLS_NO_CERTIFICATE'],
+        ['handshake', 'ERR_SVID_ISSUER_UNKNOWN'],
+        ['handshake', 'ERR_SVID_EXPIRED'],
+      ],
+      protocol,
+    )
+    assert.equal(app.connections.length, 0, protocol)
   }
-  const records = await running.records()
-  assert.deepEqual(
-    records.map(({ msg, reason }) => [msg, reason]),
-    [
-      ['handshake', 'ERR_TLS_NO_CERTIFICATE'],
-      ['handshake', 'ERR_SVID_ISSUER_UNKNOWN'],
-      ['handshake', 'ERR_SVID_EXPIRED'],
-    ],
-  )
-  assert.equal(app.connections.length, 0)
 })
 
 test('57 · plain text before and inside TLS', async () => {
