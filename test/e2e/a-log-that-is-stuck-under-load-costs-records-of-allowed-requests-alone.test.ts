@@ -82,5 +82,6 @@ test('a log that is stuck under load costs records of allowed requests alone: no
   )
   assert.equal(records.filter(({ decision }) => decision === 'deny').length, total.statuses['403'], 'every refusal is on record')
   assert.ok(stuck.p50 < 20 + 5 * flowing.p50, `p50 ${ms(stuck.p50)}, ${ms(flowing.p50)} before`)
-  assert.ok(after - full < 32 * MIB, `memory grew by ${mib(after - full)} after nothing more could wait`)
+  // As it does while the log flows: the heap is collected every minute or two.
+  assert.ok(after - full < 64 * MIB, `memory grew by ${mib(after - full)} after nothing more could wait`)
 })
