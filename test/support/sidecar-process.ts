@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import process from 'node:process'
 import { createInterface } from 'node:readline'
 import { RUNTIME_FLAGS } from '../../scripts/build.ts'
 import type { TestMesh } from './authority.ts'
@@ -11,6 +12,13 @@ import { createSidecarFolder, type SidecarFiles } from './sidecar-folder.ts'
 import { ask } from './small-client.ts'
 
 const MAIN = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.ts')
+
+const live = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of live) child.kill('SIGKILL')
+})
+// The runner's way to end a file that takes too long: what was started must not outlive it.
+process.once('SIGTERM', () => process.exit(143))
 
 export interface SidecarProcess extends AsyncDisposable {
   readonly dir: string
@@ -47,7 +55,11 @@ export async function startSidecarProcess(setup: ProcessSetup = {}): Promise<Sid
     cwd: folder.dir,
     stdio: ['ignore', setup.stdout ?? 'pipe', 'pipe'],
   })
-  const exited = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | NodeJS.Signals)
+  live.add(child)
+  const exited = once(child, 'exit').then(([code, signal]) => {
+    live.delete(child)
+    return (code ?? signal) as number | NodeJS.Signals
+  })
   const log = collect(child.stderr)
   const records = collect(child.stdout)
   const ready = log.first((line) => line['msg'] === 'ready')
