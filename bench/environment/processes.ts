@@ -6,7 +6,8 @@ import { onCore } from './cores.ts'
 
 const live = new Set<ChildProcess>()
 process.once('exit', () => {
-  for (const child of live) child.kill('SIGKILL')
+  // Not SIGKILL: nginx's master would leave its worker behind.
+  for (const child of live) child.kill('SIGTERM')
 })
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
 
