@@ -29,13 +29,21 @@ const FAIL = 1 << 17
 /** A decoded string has at most this many bytes for each byte of code: the shortest code has 5 bits. */
 export const HUFFMAN_GROWTH = 8 / 5
 
-const { transitions, endings } = buildTables()
+interface Tables {
+  readonly transitions: Int32Array
+  readonly endings: Uint8Array
+}
+
+/** Made when the first code is read: built at import, they would cost every start, HTTP/2 or not, V8's compilers and 5 MB. */
+let tables: Tables | undefined
 
 /**
  * Decodes into `into` from `at` on, which must have room for `HUFFMAN_GROWTH` times the code.
  * @returns where the decoded bytes end; -1 if the code holds EOS, or padding that is not all ones and shorter than a byte
  */
 export function decodeHuffman(bytes: Uint8Array, start: number, end: number, into: Uint8Array, at: number): number {
+  tables ??= buildTables()
+  const { transitions, endings } = tables
   let state = 0
   let position = at
   for (let index = start; index < end; index++) {
@@ -56,7 +64,7 @@ export function decodeHuffman(bytes: Uint8Array, start: number, end: number, int
 }
 
 /** States are the inner nodes of the code's tree, the root being 0. There are exactly 256: one fewer than symbols. */
-function buildTables(): { readonly transitions: Int32Array; readonly endings: Uint8Array } {
+function buildTables(): Tables {
   const children = buildTree()
   const transitions = new Int32Array(256 * 16)
   for (let state = 0; state < 256; state++) {
