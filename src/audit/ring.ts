@@ -69,7 +69,7 @@ export function createRing({
         }
         if (++taken > allowedPerSecond) return
       }
-      const lane = event.decision?.allow === true ? allowed : refused
+      const lane = isOrdinary ? allowed : refused
       lane.events[lane.next] = requestSize(event) > eventSize ? boundEvent(event, eventSize) : event
       lane.orders[lane.next] = order++
       lane.next = (lane.next + 1) % capacity
