@@ -98,6 +98,14 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
     return { bytes, notices, lines: before - queue.length, offset: 0 }
   }
 
+  function staged(line: string): boolean {
+    if (stage === undefined || queue.size > 0 || queue.lossy) return false
+    if (stage.push(line)) return true
+    if (writing || batch !== undefined) return false
+    start()
+    return stage.push(line)
+  }
+
   function waiting(): number {
     return queue.size + (stage?.size ?? 0)
   }
@@ -128,7 +136,8 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
     failed = false
     advance(bytes)
     if (closed) return
-    if (batch !== undefined || waiters.size > 0) start()
+    // As long as anything is queued, nothing can be staged.
+    if (batch !== undefined || waiters.size > 0 || (stage !== undefined && queue.size > 0)) start()
     else gather()
   }
 
@@ -205,7 +214,7 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
         abandoned++
         return
       }
-      if (stage === undefined || queue.size > 0 || queue.lossy || !stage.push(line)) queue.push(line, keep)
+      if (!staged(line)) queue.push(line, keep)
       if (!writing && batch === undefined) gather()
     },
     flush,
