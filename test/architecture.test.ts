@@ -41,6 +41,9 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   'node-forge': ['certs-tooling'],
   undici: ['svid-source', 'kube', 'token', 'cli'],
   pg: ['ca'],
+  '@connectrpc/connect': ['workload-api'],
+  '@connectrpc/connect-node': ['workload-api'],
+  '@bufbuild/protobuf': ['workload-api'],
 }
 
 function sources(folder: string): string[] {
