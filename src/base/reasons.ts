@@ -5,9 +5,11 @@
 import { configReasons } from './reasons/config.ts'
 import { httpReasons } from './reasons/http.ts'
 import { http2Reasons } from './reasons/http2.ts'
+import { kubeReasons } from './reasons/kube.ts'
 import { policyReasons } from './reasons/policy.ts'
 import { proxyReasons } from './reasons/proxy.ts'
 import { svidReasons } from './reasons/svid.ts'
+import { tokenReasons } from './reasons/token.ts'
 import { toolReasons } from './reasons/tools.ts'
 
 /** What a code says to whoever meets it. `what`: the fact, one sentence. `remedy`: what to do next, one or two sentences. */
@@ -23,6 +25,8 @@ export const REASONS = {
   ...policyReasons,
   ...proxyReasons,
   ...configReasons,
+  ...kubeReasons,
+  ...tokenReasons,
   ...toolReasons,
 } as const satisfies Record<string, Reason>
 
