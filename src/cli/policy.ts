@@ -52,16 +52,20 @@ Example:
 const subcommands: NonNullable<Command['subcommands']> = {
   check: async () => checkCommand,
   test: async () => testCommand,
+  'who-can': async () => (await import('./policy-reach.ts')).whoCanCommand,
+  'what-can': async () => (await import('./policy-reach.ts')).whatCanCommand,
 }
 
 export const policyCommand: Command = {
-  summary: 'checks policies, and runs the tests they hold',
-  help: `postern policy: checks policies, and runs the tests they hold
+  summary: 'checks policies, runs the tests they hold, lists who can do what',
+  help: `postern policy: checks policies, runs the tests they hold, lists who can do what
 
-Usage: postern policy COMMAND FILE…
+Usage: postern policy COMMAND …
 
-  check  reads policies and says what is wrong or suspicious
-  test   runs the tests that policy files hold
+  check     reads policies and says what is wrong or suspicious
+  test      runs the tests that policy files hold
+  who-can   lists who is allowed a request
+  what-can  lists what a caller is allowed
 
 Each has --help. docs/policy.md describes every criterion.
 
@@ -70,7 +74,7 @@ Example:
 `,
   subcommands,
   async run([name]) {
-    if (name === undefined) throw usage('which? `postern policy` has check and test.')
+    if (name === undefined) throw usage('which? `postern policy` has check, test, who-can and what-can.')
     const meant = nearest(name, Object.keys(subcommands))
     throw usage(`there is no \`policy ${name}\`.${meant === undefined ? '' : ` Did you mean \`${meant}\`?`}`)
   },

@@ -149,7 +149,7 @@ test('errors of a document keep its tests from running', async () => {
 
 test('wrong usage is status 2 and says what to do', async () => {
   for (const [args, message] of [
-    [[], /which\? .*check and test/],
+    [[], /which\? .*check, test, who-can and what-can/],
     [['chek'], /Did you mean `check`/],
     [['check'], /FILE… is missing/],
     [['check', '--stict', 'x'], /Did you mean `--strict`/],
