@@ -118,7 +118,7 @@ function reaches(app: Address, listener: Address): boolean {
 }
 
 /** Whether binding both would fail. Port 0 is any port, so it meets none. */
-function overlap(a: Address, b: Address): boolean {
+export function overlap(a: Address, b: Address): boolean {
   if (a.kind === 'unix' || b.kind === 'unix') return a.kind === 'unix' && b.kind === 'unix' && a.path === b.path
   if (a.port !== b.port || a.port === 0) return false
   const [hostA, hostB] = [plainHost(a.host), plainHost(b.host)]
@@ -134,7 +134,7 @@ function isWildcard(host: string): boolean {
 }
 
 /** Where a path of keys and indexes stands; of what is absent, where its nearest ancestor does. */
-function locationOf(value: LocatedValue, path: readonly (string | number)[]): Location {
+export function locationOf(value: LocatedValue, path: readonly (string | number)[]): Location {
   let found = value
   for (const step of path) {
     const next: LocatedValue | undefined =
