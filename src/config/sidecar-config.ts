@@ -15,7 +15,18 @@ export const DEFAULTS = {
   namespace: 'default',
   tls: { minVersion: 'TLSv1.3', groups: ['X25519MLKEM768', 'X25519', 'P-256'] },
   protocol: 'http1',
-  limits: { connections: 10_000, headBytes: 65_536, headers: 100, streams: 128, handshakes: 64, handshakesPerTurn: 2 },
+  limits: {
+    connections: 10_000,
+    connectionsPerPeer: 5_000,
+    headBytes: 65_536,
+    headers: 100,
+    streams: 128,
+    streamsPerPeer: 10_000,
+    bodyRate: 16,
+    handshakes: 64,
+    handshakesPerSource: 16,
+    handshakesPerTurn: 2,
+  },
   timeouts: { handshake: 5_000, head: 10_000, idle: 60_000, connect: 2_000, halfClosed: 30_000 },
   paths: { allow: [], ignoreCase: false },
   unknownTokens: 'refuse',
@@ -71,12 +82,18 @@ export interface Limits {
 export interface Timeouts {
   readonly handshake: number
   readonly head: number
+  /** Of those, how many may be of one SPIFFE ID. */
+  readonly connectionsPerPeer: number
   readonly idle: number
   readonly connect: number
   /** How long a tunnel may stay closed on one side. */
   readonly halfClosed: number
 }
 
+  /** HTTP/2 streams at once on all connections of one SPIFFE ID. */
+  readonly streamsPerPeer: number
+  /** Bytes a second at which a request's body must come, averaged over `timeouts.idle`; 0: a byte within that time is enough. */
+  readonly bodyRate: number
 export interface PathsConfig extends PathRules {
   /** The app may receive headers that override path or method (`override-headers` in `paths.allow`). */
   readonly overrideHeaders: boolean

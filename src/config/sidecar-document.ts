@@ -74,6 +74,9 @@ const paths = map({
 
 const inboundProtocol = word(['http1', 'http2', 'both', 'tcp'])
 const outboundProtocol = word(['http1', 'tcp'], ['http2'])
+  connectionsPerPeer: optional(integer(1, 1_000_000)),
+  streamsPerPeer: optional(integer(1, 1_000_000)),
+  bodyRate: optional(size('0B', '1MiB')),
 
 const inboundEntry = map({
   listen: required(tcpListen),

@@ -13,6 +13,7 @@ import { CHUNKED, UNTIL_CLOSE } from '#wire/http1/limits'
 import type { Http1Request, Http1Response } from '#wire/http1/message'
 import { LAST_CHUNK, writeChunkHead, writeTrailers } from '#wire/http1/writer'
 import { problemBody, problemResponse, statusOf } from './answers.ts'
+import { BodyPace } from './body-pace.ts'
 import type { Http1Connection } from './http1-connection.ts'
 import type { Http1Upstream, ResponseConsumer } from './http1-upstream.ts'
 import { isForbiddenTrailer } from './identity-headers.ts'
@@ -52,6 +53,7 @@ export class Exchange implements ResponseConsumer, BodySink {
   #downstreamEnded = false
   #upstreamEnded = false
   #done = false
+  #pace: BodyPace | undefined
 
   constructor(connection: Http1Connection, request: Http1Request, startedAt: number, startedMono: number) {
     this.connection = connection
@@ -128,6 +130,13 @@ export class Exchange implements ResponseConsumer, BodySink {
     if (this.#done) return
     if (this.#tunnel && this.#upstreamEnded) return this.#finish(false, true)
     this.#fail('ERR_DOWNSTREAM_ABORTED', '')
+  }
+
+  /** Why the body comes too slowly, as long as nothing was answered. @param held the caller could not send */
+  paceOfBody(now: number, held: boolean, window: number, rate: number): ReasonCode | undefined {
+    if (this.requestDone || this.status !== 0) return undefined
+    this.#pace ??= new BodyPace(this.startedAt)
+    return this.#pace.check(now, this.bytesIn, held || !this.ready, window, rate)
   }
 
   // The caller's side: its body, its end.

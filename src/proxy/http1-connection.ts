@@ -32,6 +32,8 @@ export interface Http1Service {
   readonly origin: ConnectionOrigin
   readonly headLimits: HeadLimits
   readonly timeouts: Http1Timeouts
+  /** Bytes a second, at least, of a request's body; none unless said. */
+  readonly bodyRate?: number
   readonly registry: Registry
   /** Ms since the epoch; Infinity without certificates. */
   readonly notAfter: number
@@ -198,7 +200,11 @@ export class Http1Connection implements LiveConnection {
     }
     if (exchange.isTunnel) {
       if (silent > timeouts.halfClosed && (this.#ended || this.#socket.writableEnded)) this.#cut('ERR_TUNNEL_IDLE', '')
-    } else if (silent > timeouts.idle && !exchange.requestDone && exchange.ready && !this.#paused) exchange.cut('ERR_BODY_TIMEOUT', '')
+      return
+    }
+    if (silent > timeouts.idle && !exchange.requestDone && exchange.ready && !this.#paused) return exchange.cut('ERR_BODY_TIMEOUT', '')
+    const slow = exchange.paceOfBody(now, this.#paused, timeouts.idle, this.service.bodyRate ?? 0)
+    if (slow !== undefined) exchange.cut(slow, '')
   }
 
   revalidate(snapshot: Snapshot, now: number): void {

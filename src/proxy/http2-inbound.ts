@@ -21,6 +21,7 @@ import type { InboundListenerState } from './inbound-state.ts'
 import { READ_BUFFER } from './http1-upstream.ts'
 import { http2Answer, grpcStatusOf } from './http2-answers.ts'
 import { Http2Stream } from './http2-stream.ts'
+import type { PeerUse } from './peer-usage.ts'
 import { consumePermit, issuePermit } from './permit.ts'
 import { recordInbound, recordMalformed } from './record.ts'
 import type { ConnectionDescription, LiveConnection } from './registry.ts'
@@ -40,6 +41,7 @@ export class Http2Inbound implements LiveConnection {
   readonly #caller: TLSSocket
   readonly #app: Socket
   readonly #relay: Http2Relay<Http2Stream>
+  readonly #use: PeerUse | undefined
   readonly #notAfter: number
   readonly #drainAt: number
   readonly #openedAt: number
@@ -68,6 +70,7 @@ export class Http2Inbound implements LiveConnection {
     this.#touched = this.#openedAt
     this.#drainAt = this.#openedAt + 0.8 * (notAfter - this.#openedAt)
     const { peer } = origin
+    this.#use = peer === undefined ? undefined : listener.peers.of(peer.id.uri)
     this.#fields = createIdentityFields(origin, ownId, peer !== undefined && settings.forwarders.has(peer.id.uri))
     this.#relay = createHttp2Relay<Http2Stream>(
       {
@@ -103,7 +106,7 @@ export class Http2Inbound implements LiveConnection {
   tick(now: number): void {
     if (now >= this.#notAfter) return this.#cutAll('ERR_CERTIFICATE_ENDED', '')
     const silent = now - this.#touched
-    const { timeouts } = this.#listener.settings.config
+    const { limits, timeouts } = this.#listener.settings.config
     if (this.#closingSince !== 0 && now - this.#closingSince > CLOSE_MS) return this.#destroy()
     if (now >= this.#drainAt) this.drain()
     for (const { context } of this.#relay.exchanges) {
@@ -111,6 +114,8 @@ export class Http2Inbound implements LiveConnection {
       if (now >= context.deadline) context.exchange.cut('ERR_GRPC_DEADLINE', '', GRPC_DEADLINE_EXCEEDED)
       else if (context.decision !== undefined && now >= context.decision.validUntil)
         this.#redecide(context, now, 'decided again: time passed')
+      const slow = context.paceOfBody(now, timeouts.idle, limits.bodyRate)
+      if (slow !== undefined) this.#cut(context, slow, '')
     }
     if (silent > timeouts.head && this.#relay.midway) this.#cutAll('ERR_HEAD_TIMEOUT', '')
     else if (silent > timeouts.idle && this.#relay.exchanges.size === 0) this.#leave()
@@ -163,6 +168,10 @@ export class Http2Inbound implements LiveConnection {
     exchange.requestId = stream.requestId
     if (typeof path !== 'string')
       return exchange.refuse(http2Answer(path.reason, request.grpc, stream.retryAfter), path.reason, path.detail)
+    if (!this.#count(stream)) {
+      const reason = 'ERR_LIMIT_PEER_STREAMS'
+      return exchange.refuse(http2Answer(reason, request.grpc), reason, '')
+    }
     const { method, authority, query, headers, teTrailers, sensitive } = request
     const permit = issuePermit(stream.decision, {
       method,
@@ -177,6 +186,20 @@ export class Http2Inbound implements LiveConnection {
     exchange.forward(consumePermit(permit))
   }
 
+  /** Adds a stream to what its caller's identity has under way. @returns false if that is as much as it may have */
+  #count(stream: Http2Stream): boolean {
+    const use = this.#use
+    if (use === undefined) return true
+    if (use.streams >= this.#listener.settings.config.limits.streamsPerPeer) {
+      // Whoever reads the record must see a refusal.
+      if (stream.decision !== undefined) stream.decision = { ...stream.decision, allow: false, reason: 'ERR_LIMIT_PEER_STREAMS' }
+      return false
+    }
+    use.streams++
+    stream.counted = true
+    return true
+  }
+
   /** Too large a head is answered; what RFC 9113 calls malformed is reset by the codec. */
   #onBadRequest(exchange: Http2Exchange<Http2Stream>, reason: ReasonCode, detail: string): void {
     const answer = http2Answer(reason, false)
@@ -186,6 +209,7 @@ export class Http2Inbound implements LiveConnection {
 
   #onEnd(exchange: Http2Exchange<Http2Stream>): void {
     const { context } = exchange
+    if (context?.counted === true && this.#use !== undefined) this.#use.streams--
     if (context !== undefined) recordInbound(this.#listener, this.#origin, this.#peerMetrics, context)
   }
 
@@ -282,7 +306,7 @@ export class Http2Inbound implements LiveConnection {
     this.#caller.destroy()
     this.#app.destroy()
     this.#listener.registry.remove(this)
-    this.#listener.connectionClosed()
+    this.#listener.connectionClosed(this.#origin)
   }
 }
 

@@ -6,6 +6,7 @@ import type { Decision } from '#policy/decision'
 import type { RequestFacts } from '#policy/facts'
 import type { Http2Exchange } from '#wire/http2/relay-exchange'
 import type { Http2Request } from '#wire/http2/request-fields'
+import { BodyPace } from './body-pace.ts'
 import { readGrpcTimeout } from './grpc-timeout.ts'
 import type { RecordedExchange } from './record.ts'
 import type { ConnectionDescription } from './registry.ts'
@@ -28,6 +29,9 @@ export class Http2Stream implements Decidable, RecordedExchange {
   decision: Decision | undefined
   decideUs = 0
   retryAfter = 0
+  /** It counts among what its caller's identity has under way. */
+  counted = false
+  #pace: BodyPace | undefined
 
   constructor(exchange: Http2Exchange<Http2Stream>, request: Http2Request, startedAt: number, startedMono: number) {
     this.exchange = exchange
@@ -60,6 +64,14 @@ export class Http2Stream implements Decidable, RecordedExchange {
 
   get bytesOut(): number {
     return this.exchange.bytesOut
+  }
+
+  /** Why the body comes too slowly, as long as nothing was answered. Streams of gRPC may be silent. */
+  paceOfBody(now: number, window: number, rate: number): ReasonCode | undefined {
+    const { exchange, request } = this
+    if (exchange.status !== 0 || request.grpc) return undefined
+    this.#pace ??= new BodyPace(this.startedAt)
+    return this.#pace.check(now, exchange.bytesIn, !exchange.awaitsBody, window, rate)
   }
 
   describe(): ConnectionDescription['exchange'] {

@@ -19,6 +19,7 @@ import { boundPort, keyExchangeGroup, listen, plainAddress } from './sockets.ts'
 import { serveHttp1 } from './http1-connection.ts'
 import { serveHttp2 } from './http2-inbound.ts'
 import { InboundService } from './inbound-service.ts'
+import { createPeerUsage } from './peer-usage.ts'
 import { createRateLimiter } from './rate-limiter.ts'
 import type { InboundListenerState, InboundSettings, Surroundings } from './inbound-state.ts'
 
@@ -57,8 +58,15 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     ...serverTlsOptions(snapshot.identity, snapshot.trust, tls),
     handshakeTimeout: config.timeouts.handshake,
   })
+  const { limits } = config
   const queue = createAcceptQueue(
-    { waiting: config.limits.connections, inFlight: config.limits.handshakes, perTurn: config.limits.handshakesPerTurn },
+    {
+      waiting: limits.connections,
+      waitingPerSource: limits.connectionsPerPeer,
+      inFlight: limits.handshakes,
+      inFlightPerSource: limits.handshakesPerSource,
+      perTurn: limits.handshakesPerTurn,
+    },
     (socket) => tlsServer.emit('connection', socket),
   )
   const server = createServer({ pauseOnConnect: true, noDelay: true })
@@ -70,9 +78,11 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     settings: settingsOf(snapshot, options.index),
     limiter: createRateLimiter(),
     appHost: config.app.kind === 'unix' ? 'localhost' : formatAddress(config.app),
-    connectionClosed() {
+    peers: createPeerUsage(),
+    connectionClosed({ peer }) {
       connections--
       metrics.connectionClosed()
+      if (peer !== undefined) state.peers.connectionClosed(peer.id.uri)
     },
   }
 
@@ -88,12 +98,11 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   server.on('error', (error) => metrics.handshake('refused', error.message === '' ? 'ERR_TLS_HANDSHAKE' : 'ERR_LIMIT_CONNECTIONS'))
 
   tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-    queue.release()
     refuseHandshake(socket, handshakeReason(error), error.code ?? error.message)
     socket.destroy()
   })
   tlsServer.on('secureConnection', (socket) => {
-    queue.release()
+    queue.release(socket)
     admit(socket)
   })
 
@@ -112,6 +121,11 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     const protocol = config.protocol === 'tcp' ? 'tcp' : socket.alpnProtocol === 'h2' ? 'http2' : 'http1'
     if (config.protocol !== 'both' && config.protocol !== protocol) {
       refuseHandshake(socket, 'ERR_TLS_ALPN', `the listener speaks ${config.protocol}`, presentedBy(verdict.value))
+      socket.destroy()
+      return
+    }
+    if (!state.peers.connectionOpened(verdict.value.id.uri, state.settings.config.limits.connectionsPerPeer)) {
+      refuseHandshake(socket, 'ERR_LIMIT_PEER_CONNECTIONS', '', presentedBy(verdict.value))
       socket.destroy()
       return
     }

@@ -53,6 +53,10 @@ export class InboundService implements Http1Service {
     return this.listener.settings.config.timeouts
   }
 
+  get bodyRate(): number {
+    return this.listener.settings.config.limits.bodyRate
+  }
+
   onRequestHead(exchange: Exchange): void {
     onRequestHead(this, exchange)
   }
@@ -113,6 +117,6 @@ export class InboundService implements Http1Service {
 
   closed(): void {
     this.#app?.destroy()
-    this.listener.connectionClosed()
+    this.listener.connectionClosed(this.origin)
   }
 }

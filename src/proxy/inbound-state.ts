@@ -1,5 +1,6 @@
 /** What the connections of one inbound listener share. Its settings are replaced, together, with every snapshot. */
 import type { DecisionLog } from '#audit/decision-log'
+import type { ConnectionOrigin } from '#audit/event'
 import type { Ring } from '#audit/ring'
 import type { Clock } from '#base/clock'
 import type { InboundConfig } from '#config/sidecar-config'
@@ -7,6 +8,7 @@ import type { RandomHex } from '#http/random-hex'
 import type { CompiledPolicy } from '#policy/compile'
 import type { ListenerMetrics } from '#telemetry/metrics'
 import type { HeadLimits } from '#wire/http1/limits'
+import type { PeerUsage } from './peer-usage.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { Registry } from './registry.ts'
 
@@ -39,5 +41,7 @@ export interface InboundListenerState extends Surroundings {
   readonly metrics: ListenerMetrics
   /** What callers have used of the limits of policy. */
   readonly limiter: RateLimiter
-  connectionClosed(): void
+  /** What each caller's identity has open here. */
+  readonly peers: PeerUsage
+  connectionClosed(origin: ConnectionOrigin): void
 }

@@ -175,7 +175,7 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
   #record(): void {
     recordInbound(this.#listener, this.#origin, this.#peerMetrics, this)
     this.#listener.registry.remove(this)
-    this.#listener.connectionClosed()
+    this.#listener.connectionClosed(this.#origin)
   }
 }
 

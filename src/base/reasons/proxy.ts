@@ -8,6 +8,14 @@ export const proxyReasons = {
     what: 'The listener already serves as many connections as its limit allows.',
     remedy: 'Raise `limits.connections`, or find the caller that opens so many with `GET /v1/connections` on the admin address.',
   },
+  ERR_LIMIT_PEER_CONNECTIONS: {
+    what: 'The caller’s identity already has as many connections to the listener as one identity may have.',
+    remedy: 'Look at what that caller does; raise `limits.connectionsPerPeer` if it has so many replicas.',
+  },
+  ERR_LIMIT_PEER_STREAMS: {
+    what: 'The caller’s identity already has as many HTTP/2 requests under way at the listener as one identity may have.',
+    remedy: 'Look at what that caller does, and whether the app answers; raise `limits.streamsPerPeer` if it needs so many.',
+  },
   ERR_TLS_HANDSHAKE: {
     what: 'The TLS handshake failed before a certificate could be judged.',
     remedy: 'The detail names what OpenSSL said; callers need TLS 1.3 (or `tls.minVersion: TLSv1.2`) and a common key-exchange group.',
@@ -27,6 +35,10 @@ export const proxyReasons = {
   ERR_BODY_TIMEOUT: {
     what: 'The caller stopped sending a request body for longer than `timeouts.idle`.',
     remedy: 'Look at the caller; raise `timeouts.idle` if such pauses are normal.',
+  },
+  ERR_BODY_RATE: {
+    what: 'The caller sent a request body more slowly than `limits.bodyRate` for as long as `timeouts.idle`.',
+    remedy: 'Look at the caller; lower `limits.bodyRate` if its requests are meant to trickle.',
   },
   ERR_DOWNSTREAM_ABORTED: {
     what: 'The caller closed its connection before the exchange was complete.',

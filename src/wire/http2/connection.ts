@@ -25,6 +25,8 @@ import {
 } from './protocol.ts'
 import { EndedStreams, type Ending, Http2Stream } from './stream.ts'
 
+const ROOM = 16_384
+
 /** Reads a header block, for a stream in the table or not. */
 export type ReadBlock = (streamId: number, bytes: Buffer, start: number, end: number, endStream: boolean) => Http2Fault | undefined
 
@@ -92,6 +94,11 @@ export class Http2Connection<T> implements FrameHandler {
 
   /** @param now monotonic ms, for floods */
   receive(bytes: Buffer, now: number): void {
+  /** Whether the peer may send on the stream more than a receiver leaves uncredited that gives credit by halves. */
+  hasRoom(stream: Http2Stream<T>): boolean {
+    return Math.min(stream.receiveWindow, this.#receiveWindow) >= ROOM
+  }
+
     if (this.#fault !== undefined) return
     this.#now = now
     let start = 0

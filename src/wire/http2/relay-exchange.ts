@@ -25,6 +25,8 @@ export interface Http2Exchange<C> {
   readonly reason: ReasonCode | undefined
   readonly detail: string
   readonly done: boolean
+  /** More of the request's body is to come, and the caller has leave to send it. */
+  readonly awaitsBody: boolean
   /** Sends the request upstream, with whatever of its body came meanwhile. At once or later: nobody else waits for it. */
   forward(request: OutgoingRequest): void
   /** Answers without the upstream. Nothing happens once a head was sent. */
@@ -41,6 +43,8 @@ export interface ExchangeOwner<C> {
   forward(exchange: RelayExchange<C>, request: OutgoingRequest): void
   refuse(exchange: RelayExchange<C>, answer: LocalAnswer): void
   cut(exchange: RelayExchange<C>, grpcStatus: number): void
+  /** The windows let the caller send. */
+  hasRoom(exchange: RelayExchange<C>): boolean
 }
 
 export class RelayExchange<C> implements Http2Exchange<C> {
@@ -71,6 +75,10 @@ export class RelayExchange<C> implements Http2Exchange<C> {
     this.downstream = downstream
     this.request = request
     downstream.owner = this
+  }
+
+  get awaitsBody(): boolean {
+    return !this.done && !this.downstream.remoteClosed && this.#owner.hasRoom(this)
   }
 
   forward(request: OutgoingRequest): void {

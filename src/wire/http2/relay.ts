@@ -181,6 +181,10 @@ class Relay<C> implements Http2Relay<C> {
     this.#finish(exchange)
   }
 
+  hasRoom({ downstream }: RelayExchange<C>): boolean {
+    return this.#downstream.hasRoom(downstream)
+  }
+
   // The caller's side.
 
   #onRequest(exchange: RelayExchange<C>): void {
