@@ -96,6 +96,8 @@ export interface Timeouts {
   readonly bodyRate: number
 export interface PathsConfig extends PathRules {
   /** The app may receive headers that override path or method (`override-headers` in `paths.allow`). */
+  /** Of those, how many may be from one source address. */
+  readonly handshakesPerSource: number
   readonly overrideHeaders: boolean
 }
 

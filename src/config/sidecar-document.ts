@@ -78,6 +78,7 @@ const outboundProtocol = word(['http1', 'tcp'], ['http2'])
   streamsPerPeer: optional(integer(1, 1_000_000)),
   bodyRate: optional(size('0B', '1MiB')),
 
+  handshakesPerSource: optional(integer(1, 10_000)),
 const inboundEntry = map({
   listen: required(tcpListen),
   app: required(address()),
