@@ -31,11 +31,22 @@ export interface TokenPrincipal {
   readonly issuer: string
   readonly subject: string
   readonly audiences: readonly string[]
-  /** Of Kubernetes service-account tokens; else undefined. */
+  /** Of Kubernetes service-account tokens, and of JWT-SVIDs whose SPIFFE ID has them; else undefined. */
   readonly namespace: string | undefined
   readonly serviceAccount: string | undefined
+  /** Whose workloads the service accounts of the issuer are; undefined where nobody said. */
+  readonly trustDomain?: string | undefined
+  /** The pod and the node that a service-account token is bound to. */
+  readonly pod?: NamedObject | undefined
+  readonly node?: NamedObject | undefined
   /** All claims as verified, without prototype. */
   readonly claims: Readonly<Record<string, unknown>>
   /** ms since the epoch. */
   readonly expiresAt: number
+}
+
+/** An object of Kubernetes. */
+export interface NamedObject {
+  readonly name: string
+  readonly uid: string | undefined
 }

@@ -78,12 +78,4 @@ export const policyReasons = {
     what: 'Two policies or two rules have the same name, so that records cannot tell them apart.',
     remedy: 'Give each its own name.',
   },
-  ERR_TOKEN_EXPIRED: {
-    what: 'The token has expired.',
-    remedy: 'Get a new token; if it should still be valid, compare the clocks of issuer and sidecar.',
-  },
-  ERR_TOKEN_NOT_YET_VALID: {
-    what: 'The token is not valid yet.',
-    remedy: 'Compare the clocks of issuer and sidecar.',
-  },
 } as const
