@@ -1,4 +1,4 @@
-/** Reason codes of what is asked of a Kubernetes API server. */
+/** Reason codes of Kubernetes: of what is asked of an API server, and of interception in pods. */
 export const kubeReasons = {
   ERR_KUBE_CONFIG: {
     what: 'Where the Kubernetes API server is, or how to authenticate to it, cannot be read.',
@@ -28,5 +28,17 @@ export const kubeReasons = {
   ERR_KUBE_RESPONSE: {
     what: 'The Kubernetes API server answered with an error, or with something that cannot be read.',
     remedy: 'The message holds its own words; look into its log if they are not enough.',
+  },
+  ERR_REDIRECT_UNSUPPORTED: {
+    what: 'This system does not tell where a redirected connection was going.',
+    remedy: 'Use the interception mode `loopback`, or run on Linux.',
+  },
+  ERR_REDIRECT_TOOL: {
+    what: 'Neither nftables nor iptables can be run, so nothing can be redirected.',
+    remedy: 'Use an image that has one of them, or the interception mode `loopback`, which needs neither.',
+  },
+  ERR_REDIRECT_FAILED: {
+    what: 'The kernel refused the rules that would redirect traffic to the sidecar.',
+    remedy: 'The message holds its words: mostly a capability (NET_ADMIN, with iptables-legacy NET_RAW) or a kernel module is missing.',
   },
 } as const
