@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { connect, type ClientHttp2Session, createServer, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
-import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { type Clock, systemClock } from '#base/clock'
 import { startApp, startRawApp } from '../fakes/apps.ts'
-import type { TestSvid } from '../support/authority.ts'
+import { startH2cApp } from '../fakes/h2c-app.ts'
+import { ask, grpcHeaders, openSession } from '../support/http2-client.ts'
 import { call, createMtlsAgent, dial, readToEnd, readUntil } from '../support/mtls-client.ts'
 import { runSidecar } from '../support/sidecar.ts'
 
@@ -34,47 +33,7 @@ ${more}`
 
 const H2 = '      protocol: http2\n'
 
-async function startH2c(onStream: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void) {
-  const server = createServer()
-  const sessions = new Set<{ destroy(): void }>()
-  server.on('session', (session) => sessions.add(session))
-  server.on('stream', (stream, headers) => {
-    stream.on('error', () => {})
-    onStream(stream as ServerHttp2Stream, headers)
-  })
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
-  return {
-    port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      for (const session of sessions) session.destroy()
-      await new Promise<void>((resolve) => void server.close(() => resolve()))
-    },
-  }
-}
-
-function open(port: number, svid: TestSvid): ClientHttp2Session & Disposable {
-  const credentials = { cert: svid.certificatePem, key: svid.keyPem, rejectUnauthorized: false, ALPNProtocols: ['h2'] }
-  const session = connect(`https://127.0.0.1:${port}`, credentials)
-  session.on('error', () => {})
-  return Object.assign(session, { [Symbol.dispose]: () => session.destroy() })
-}
-
-async function ask(session: ClientHttp2Session, headers: Record<string, string>): Promise<Record<string, unknown> & { body: string }> {
-  const stream = session.request(headers)
-  let answer: object = {}
-  let body = ''
-  stream.on('response', (got) => {
-    answer = { ...got }
-  })
-  stream.setEncoding('utf8').on('data', (text: string) => {
-    body += text
-  })
-  stream.on('error', () => {})
-  await once(stream, 'close')
-  return { ...answer, body }
-}
-
-const GRPC = { ':method': 'POST', ':path': '/s/Call', 'content-type': 'application/grpc', te: 'trailers' }
+const GRPC = grpcHeaders('/s/Call')
 
 test('over HTTP/1.1 the answer is a 429 problem with retry-after, on a connection that goes on, and never reaches the app', async () => {
   const clock = manualClock()
@@ -114,18 +73,18 @@ test('over HTTP/1.1 the answer is a 429 problem with retry-after, on a connectio
 test('over HTTP/2 the answer is a head with retry-after, of gRPC status 8, and the connection lives on', async () => {
   const clock = manualClock()
   let served = 0
-  await using app = await startH2c((stream) => {
+  await using app = await startH2cApp((stream) => {
     served++
     stream.respond({ ':status': 200 })
     stream.end('ok')
   })
   await using sidecar = await runSidecar({ app: app.port, inbound: H2, clock, policy: LIMITED('{ requests: 1/m, burst: 3 }') })
-  using session = open(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
+  using session = openSession(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
   for (let index = 0; index < 3; index++) assert.equal((await ask(session, { ':path': '/' })).body, 'ok')
   const refused = await ask(session, { ':path': '/' })
-  assert.deepEqual([refused[':status'], refused['retry-after'], refused.body], [429, '60', ''])
+  assert.deepEqual([refused.headers[':status'], refused.headers['retry-after'], refused.body], [429, '60', ''])
   const grpc = await ask(session, GRPC)
-  assert.deepEqual([grpc[':status'], grpc['grpc-status']], [200, '8'])
+  assert.deepEqual([grpc.headers[':status'], grpc.headers['grpc-status']], [200, '8'])
   assert.equal((await ask(session, { ':path': '/free' })).body, 'ok')
   clock.pass(60_000)
   assert.equal((await ask(session, { ':path': '/' })).body, 'ok')
@@ -184,7 +143,7 @@ test('a reload that leaves the limit as it is gives nobody a new burst, one that
 
 test('a stream that lives counts once, however often it is decided again', async () => {
   const clock = manualClock()
-  await using app = await startH2c((stream, headers) => {
+  await using app = await startH2cApp((stream, headers) => {
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
     stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }))
     stream.write('begun')
@@ -193,7 +152,7 @@ test('a stream that lives counts once, however often it is decided again', async
   })
   const limit = '{ requests: 1/h, burst: 3 }'
   await using sidecar = await runSidecar({ app: app.port, inbound: H2, clock, policy: LIMITED(limit) })
-  using session = open(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
+  using session = openSession(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
   const live = session.request({ ...GRPC, ':path': '/s/Live' }, { endStream: false })
   let trailers: Record<string, unknown> = {}
   live.on('trailers', (got) => {
@@ -206,7 +165,7 @@ test('a stream that lives counts once, however often it is decided again', async
     await sidecar.sidecar.registry.tick(clock.now())
   }
   const statuses: unknown[] = []
-  for (let index = 0; index < 3; index++) statuses.push((await ask(session, GRPC))['grpc-status'])
+  for (let index = 0; index < 3; index++) statuses.push((await ask(session, GRPC)).headers['grpc-status'])
   assert.deepEqual(statuses, [undefined, undefined, '8'], 'two of three were left')
   live.end()
   await once(live, 'close')

@@ -1,77 +1,13 @@
 import assert from 'node:assert/strict'
-import {
-  connect as connectHttp2,
-  type ClientHttp2Session,
-  createServer,
-  type IncomingHttpHeaders,
-  type ServerHttp2Stream,
-} from 'node:http2'
-import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
-import type { TestSvid } from '../support/authority.ts'
+import { startH2cApp } from '../fakes/h2c-app.ts'
+import { ask, openSession } from '../support/http2-client.ts'
 import { runSidecar } from '../support/sidecar.ts'
-
-type OnStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void
-
-async function startH2c(onStream: OnStream): Promise<{ port: number } & AsyncDisposable> {
-  const server = createServer()
-  const sessions = new Set<{ destroy(): void }>()
-  server.on('session', (session) => sessions.add(session))
-  server.on('stream', (stream, headers) => {
-    stream.on('error', () => {})
-    onStream(stream as ServerHttp2Stream, headers)
-  })
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
-  return {
-    port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      for (const session of sessions) session.destroy()
-      await new Promise<void>((resolve) => void server.close(() => resolve()))
-    },
-  }
-}
-
-function open(port: number, svid: TestSvid): ClientHttp2Session & Disposable {
-  const session = connectHttp2(`https://127.0.0.1:${port}`, {
-    cert: svid.certificatePem,
-    key: svid.keyPem,
-    rejectUnauthorized: false,
-    ALPNProtocols: ['h2'],
-  })
-  session.on('error', () => {})
-  return Object.assign(session, { [Symbol.dispose]: () => session.destroy() })
-}
-
-interface Answer {
-  readonly headers: Record<string, string | string[] | undefined>
-  readonly trailers: Record<string, string | string[] | undefined>
-  readonly body: string
-  readonly code: number
-}
-
-function ask(session: ClientHttp2Session, headers: Record<string, string>, body?: string | Buffer): Promise<Answer> {
-  return new Promise((resolve) => {
-    const stream = session.request(headers, { endStream: body === undefined })
-    let answer: Answer['headers'] = {}
-    let trailers: Answer['trailers'] = {}
-    const chunks: Buffer[] = []
-    stream.on('response', (got) => {
-      answer = { ...got }
-    })
-    stream.on('trailers', (got) => {
-      trailers = { ...got }
-    })
-    stream.on('data', (chunk: Buffer) => chunks.push(chunk))
-    stream.on('error', () => {})
-    stream.on('close', () => resolve({ headers: answer, trailers, body: Buffer.concat(chunks).toString(), code: stream.rstCode ?? 0 }))
-    if (body !== undefined) stream.end(body)
-  })
-}
 
 const H2 = '      protocol: http2\n'
 
 test('requests with and without bodies are relayed, many at once, and the app learns who called', async () => {
-  await using app = await startH2c((stream, headers) => {
+  await using app = await startH2cApp((stream, headers) => {
     let length = 0
     stream.on('data', (chunk: Buffer) => {
       length += chunk.length
@@ -82,7 +18,7 @@ test('requests with and without bodies are relayed, many at once, and the app le
     })
   })
   await using sidecar = await runSidecar({ app: app.port, inbound: H2 })
-  using session = open(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
+  using session = openSession(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
   const answers = await Promise.all(
     Array.from({ length: 40 }, (_, index) =>
       ask(
@@ -105,12 +41,12 @@ test('requests with and without bodies are relayed, many at once, and the app le
 })
 
 test('refusals are heads only, of gRPC trailers only, and the connection lives on', async () => {
-  await using app = await startH2c((stream) => {
+  await using app = await startH2cApp((stream) => {
     stream.respond({ ':status': 200 })
     stream.end('ok')
   })
   await using sidecar = await runSidecar({ app: app.port, inbound: H2, policy: '- allow: { and: [http_path: /ok] }\n' })
-  using session = open(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
+  using session = openSession(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
   const refused = await ask(session, { ':path': '/no' })
   assert.deepEqual([refused.headers[':status'], refused.body], [403, ''])
   const grpc = await ask(
@@ -128,7 +64,7 @@ test('refusals are heads only, of gRPC trailers only, and the connection lives o
 
 test('an app that is absent is 502 or UNAVAILABLE, then GOAWAY', async () => {
   await using sidecar = await runSidecar({ app: 1, inbound: H2 })
-  using session = open(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
+  using session = openSession(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
   const goaway = new Promise((resolve) => void session.once('goaway', resolve))
   const answer = await ask(session, { ':path': '/', ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers' }, 'x')
   assert.equal(answer.headers['grpc-status'], '14')
@@ -136,7 +72,7 @@ test('an app that is absent is 502 or UNAVAILABLE, then GOAWAY', async () => {
 })
 
 test('a policy change cuts exactly the gRPC streams that it refuses, with grpc-status 7 in trailers', async () => {
-  await using app = await startH2c((stream) => {
+  await using app = await startH2cApp((stream) => {
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
     stream.write('begun')
     stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }))
@@ -144,7 +80,7 @@ test('a policy change cuts exactly the gRPC streams that it refuses, with grpc-s
     stream.on('end', () => stream.end())
   })
   await using sidecar = await runSidecar({ app: app.port, inbound: H2 })
-  using session = open(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
+  using session = openSession(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
   const begin = (path: string): { answered: Promise<void>; ended: Promise<Record<string, unknown>>; end(): void } => {
     const stream = session.request(
       { ':path': path, ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers' },
@@ -172,9 +108,9 @@ test('a policy change cuts exactly the gRPC streams that it refuses, with grpc-s
 
 test('ALPN decides on a listener for both, and is required where HTTP/2 alone is spoken', async () => {
   const { call, createMtlsAgent, dial } = await import('../support/mtls-client.ts')
-  await using app = await startH2c((stream) => stream.respond({ ':status': 200 }, { endStream: true }))
+  await using app = await startH2cApp((stream) => stream.respond({ ':status': 200 }, { endStream: true }))
   await using both = await runSidecar({ app: app.port, inbound: '      protocol: both\n' })
-  using session = open(both.port, await both.mesh.issue('/ns/test/sa/caller'))
+  using session = openSession(both.port, await both.mesh.issue('/ns/test/sa/caller'))
   assert.equal((await ask(session, { ':path': '/' })).headers[':status'], 200)
   using agent = createMtlsAgent(await both.mesh.issue('/ns/test/sa/caller'))
   assert.equal((await call(both.port, agent, '/')).status, 502, 'HTTP/1.1 is not translated: the h2c app does not speak it')
