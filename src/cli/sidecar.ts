@@ -12,9 +12,9 @@ import { createSnapshotSource } from '#config/snapshot-source'
 import { createRandomHex } from '#http/random-hex'
 import { openAdminServer } from '#proxy/admin'
 import { adminSources } from '#proxy/admin-sources'
-import { createHealthServer, type ReadinessCheck } from '#proxy/health'
+import { createHealthServer, type ReadinessCheck } from '#telemetry/health'
 import { startSidecar } from '#proxy/sidecar'
-import { listen } from '#proxy/sockets'
+import { listen } from '#base/sockets'
 import { openSvidSource } from '#svid-source/open'
 import { createLog, type Log, type LogLevel } from '#telemetry/log'
 import { createMetrics } from '#telemetry/metrics'
@@ -141,7 +141,15 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
       servers.push(health)
     }
     if (config.admin !== undefined) {
-      const sources = adminSources({ sidecar, source, ring, digestOf, drain: end, setLogLevel: (next) => log.setLevel(next) })
+      const sources = adminSources({
+        sidecar,
+        source,
+        ring,
+        clock: systemClock,
+        digestOf,
+        drain: end,
+        setLogLevel: (next) => log.setLevel(next),
+      })
       servers.push(await openAdminServer({ address: config.admin, sources, log }))
     }
     for (const { name, port } of sidecar.inbound) log.info({ listen: name, port }, 'takes callers')

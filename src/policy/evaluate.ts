@@ -16,7 +16,10 @@ export interface Evaluation {
 
 const ABSENT: Evaluation = { holds: false, actual: undefined }
 
-export function evaluate(criterion: Criterion, facts: RequestFacts, now: number): Evaluation {
+/** Readings of wall clocks, so that thousands of rules need not each ask for the same one: that is what costs. */
+export type WallClocks = Map<string, WallClock>
+
+export function evaluate(criterion: Criterion, facts: RequestFacts, now: number, clocks: WallClocks = new Map()): Evaluation {
   switch (criterion.kind) {
     case 'flag':
       return evaluateFlag(criterion.flag, facts)
@@ -53,12 +56,12 @@ export function evaluate(criterion: Criterion, facts: RequestFacts, now: number)
       return { holds, actual: new Date(now).toISOString() }
     }
     case 'day_of_week': {
-      const { day } = wallClock(now, criterion.timezone)
+      const { day } = readClock(now, criterion.timezone, clocks)
       return { holds: criterion.days.includes(day), actual: WEEKDAYS[day] }
     }
     default: {
       const { after, before, timezone } = criterion
-      const { second, text } = wallClock(now, timezone)
+      const { second, text } = readClock(now, timezone, clocks)
       const holds = after < before ? second >= after && second < before : second >= after || second < before
       return { holds, actual: `${text} ${timezone}` }
     }
@@ -239,6 +242,15 @@ interface WallClock {
 }
 
 /** What the clock on the wall of a time zone reads. */
+function readClock(now: number, timezone: string, clocks: WallClocks): WallClock {
+  const key = `${now} ${timezone}`
+  const known = clocks.get(key)
+  if (known !== undefined) return known
+  const read = wallClock(now, timezone)
+  clocks.set(key, read)
+  return read
+}
+
 function wallClock(now: number, timeZone: string): WallClock {
   const format = new Intl.DateTimeFormat('en-US', {
     timeZone,

@@ -15,7 +15,7 @@ import {
   type PolicyScope,
   type RuleLimit,
 } from './document.ts'
-import { evaluate } from './evaluate.ts'
+import { evaluate, type WallClocks } from './evaluate.ts'
 import type { RequestFacts } from './facts.ts'
 import { compileLimit } from './limit.ts'
 import { isAboutHttp, isAboutTime, isPeerName } from './subjects.ts'
@@ -76,9 +76,29 @@ export function explain(
   now: number,
   limit = Infinity,
 ): Explanation {
+  const steps = explainInSteps(documents, scope, facts, now, limit)
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+  }
+}
+
+/** Rules looked at between two steps: less than a millisecond. */
+const STEP = 32
+
+/** The same for a thread that has other things to do: it yields often, so that whoever runs it can let others have their turn. */
+export function* explainInSteps(
+  documents: readonly PolicyDocument[],
+  scope: PolicyScope,
+  facts: RequestFacts,
+  now: number,
+  limit = Infinity,
+): Generator<void, Explanation> {
+  const clocks: WallClocks = new Map()
   const applicable = documents.filter((document) => appliesTo(document, scope))
-  const rules = applicable.flatMap((document) => document.rules.map((rule) => judge(document, rule, facts, now)))
+  const rules = yield* judgeAll(applicable, facts, now, clocks)
   const enforced = rules.filter(({ document }) => document.mode === 'enforce')
+  yield
   const { allow, deciding } = conclude(enforced)
   const none = !applicable.some(({ mode }) => mode === 'enforce')
   const decision: Decision = {
@@ -86,21 +106,56 @@ export function explain(
     reason: allow ? undefined : deciding !== undefined ? 'ERR_POLICY_DENIED' : none ? 'ERR_POLICY_NONE' : 'ERR_POLICY_NO_ALLOW',
     policy: deciding?.document.name ?? '',
     rule: deciding?.rule.name ?? '',
-    validUntil: stableUntil(applicable, facts, now, allow),
+    validUntil: yield* stableUntil(enforced, facts, now, allow, clocks),
     generation: 0,
     shadow: applicable.some(({ mode }) => mode === 'shadow') ? concludeShadow(rules) : undefined,
     limit: deciding === undefined ? undefined : compileLimit(deciding.document.name, deciding.rule),
   }
+  yield
   const allowing = allow ? [] : enforced.filter(({ rule }) => rule.action === 'allow')
-  const considered = deciding === undefined ? allowing.toSorted(byNearness) : allowing.filter(({ matches }) => matches)
+  const considered = deciding === undefined ? yield* nearestFirst(allowing, limit) : allowing.filter(({ matches }) => matches)
   const inapplicable = documents.filter((document) => !applicable.includes(document)).map(({ name }) => name)
+  const described: RuleVerdict[] = []
+  for (const judged of considered.slice(0, limit)) {
+    described.push(describe(judged, facts, now, clocks))
+    yield
+  }
   return {
     decision,
-    deciding: deciding === undefined ? undefined : describe(deciding, facts, now),
-    considered: considered.slice(0, limit).map((judged) => describe(judged, facts, now)),
-    consideredTotal: considered.length,
+    deciding: deciding === undefined ? undefined : describe(deciding, facts, now, clocks),
+    considered: described,
+    consideredTotal: deciding === undefined ? allowing.length : considered.length,
     inapplicable: [...new Set(inapplicable)],
   }
+}
+
+function* judgeAll(documents: readonly PolicyDocument[], facts: RequestFacts, now: number, clocks: WallClocks): Generator<void, Judged[]> {
+  const judged: Judged[] = []
+  for (const document of documents) {
+    for (const rule of document.rules) {
+      judged.push(judge(document, rule, facts, now, clocks))
+      if (judged.length % STEP === 0) yield
+    }
+  }
+  return judged
+}
+
+/** By distance apart, so that no sort is longer than it must be; what is beyond `limit` comes in no order. */
+function* nearestFirst(rules: readonly Judged[], limit: number): Generator<void, Judged[]> {
+  const byDistance = new Map<number, Judged[]>()
+  for (const judged of rules) {
+    const group = byDistance.get(judged.distance)
+    if (group === undefined) byDistance.set(judged.distance, [judged])
+    else group.push(judged)
+  }
+  yield
+  const sorted: Judged[] = []
+  for (const [, group] of [...byDistance].toSorted(([a], [b]) => a - b)) {
+    if (sorted.length >= limit) break
+    for (const judged of group.toSorted(byWeight)) sorted.push(judged)
+    yield
+  }
+  return sorted
 }
 
 /** A rule and how it came out, not yet in words. */
@@ -132,9 +187,9 @@ function concludeShadow(rules: readonly Judged[]): ShadowVerdict {
   return { allow, reason, policy: deciding?.document.name ?? '', rule: deciding?.rule.name ?? '' }
 }
 
-function judge(document: PolicyDocument, rule: PolicyRule, facts: RequestFacts, now: number): Judged {
+function judge(document: PolicyDocument, rule: PolicyRule, facts: RequestFacts, now: number, clocks: WallClocks): Judged {
   const { action, operator, criteria } = rule
-  const holds = criteria.map((criterion) => evaluate(criterion, facts, now).holds)
+  const holds = criteria.map((criterion) => evaluate(criterion, facts, now, clocks).holds)
   const unaskable = facts.protocol === 'tcp' ? criteria.findIndex(isAboutHttp) : -1
   const unwanted = operator === 'not' || operator === 'nor'
   const against = holds.filter((value) => value === unwanted).length
@@ -146,8 +201,13 @@ function judge(document: PolicyDocument, rule: PolicyRule, facts: RequestFacts, 
   return { document, rule, matches, failing, distance, weight: weigh(criteria, holds) }
 }
 
-function describe({ document, rule, matches, failing, distance }: Judged, facts: RequestFacts, now: number): RuleVerdict {
-  const criteria = rule.criteria.map((criterion) => describeVerdict(document, criterion, facts, now))
+function describe(
+  { document, rule, matches, failing, distance }: Judged,
+  facts: RequestFacts,
+  now: number,
+  clocks: WallClocks,
+): RuleVerdict {
+  const criteria = rule.criteria.map((criterion) => describeVerdict(document, criterion, facts, now, clocks))
   return {
     policy: document.name,
     rule: rule.name,
@@ -163,15 +223,21 @@ function describe({ document, rule, matches, failing, distance }: Judged, facts:
   }
 }
 
-function describeVerdict(document: PolicyDocument, criterion: Criterion, facts: RequestFacts, now: number): CriterionVerdict {
-  const { holds, actual } = evaluate(criterion, facts, now)
+function describeVerdict(
+  document: PolicyDocument,
+  criterion: Criterion,
+  facts: RequestFacts,
+  now: number,
+  clocks: WallClocks,
+): CriterionVerdict {
+  const { holds, actual } = evaluate(criterion, facts, now, clocks)
   const hint = holds ? undefined : nearMiss(criterion, actual)
   return { name: criterion.name, expected: describeCriterion(criterion), actual, holds, at: locationIn(document, criterion), hint }
 }
 
-/** Fewer criteria to change first; then those that are about this peer, then those that fit in more. */
-function byNearness(a: Judged, b: Judged): number {
-  return a.distance - b.distance || b.weight - a.weight
+/** Those that are about this peer first, then those that fit in more. */
+function byWeight(a: Judged, b: Judged): number {
+  return b.weight - a.weight
 }
 
 function weigh(criteria: readonly Criterion[], holds: readonly boolean[]): number {
@@ -182,43 +248,83 @@ function weigh(criteria: readonly Criterion[], holds: readonly boolean[]): numbe
   return sum
 }
 
-/** Instants that are tried before the answer is merely "at least until then". */
+/** Instants that are tried before the answer is merely "at least until then", and rules that are asked about them in all. */
 const MAX_INSTANTS = 100
+const MAX_ASKED = 100_000
 
 /** The first instant after `now` at which the answer differs: tries each at which a criterion of time changes. */
-function stableUntil(documents: readonly PolicyDocument[], facts: RequestFacts, now: number, allow: boolean): number {
-  const rules = documents.filter(({ mode }) => mode === 'enforce').flatMap((document) => document.rules)
-  const { timed = [], timeless = [] } = Object.groupBy(rules, (rule) => (hangsOnTime(rule, facts, now) ? 'timed' : 'timeless'))
-  const fits = (some: readonly PolicyRule[], action: Action, at: number): boolean =>
-    some.some((rule) => rule.action === action && ruleMatches(rule, facts, at))
-  if (timed.length === 0 || fits(timeless, 'deny', now)) return Infinity
-  const always = fits(timeless, 'allow', now)
-  const open = always ? timed.filter(({ action }) => action === 'deny') : timed
-  const conditions = timeConditions(open)
-  let at = now
-  for (let instant = 0; instant < MAX_INSTANTS; instant++) {
-    at = Math.min(...conditions.map((condition) => condition.changesAt(at)))
-    if (at === Infinity) return Infinity
-    if ((!fits(open, 'deny', at) && (always || fits(open, 'allow', at))) !== allow) return at
+function* stableUntil(
+  rules: readonly Judged[],
+  facts: RequestFacts,
+  now: number,
+  allow: boolean,
+  clocks: WallClocks,
+): Generator<void, number> {
+  const timed: PolicyRule[] = []
+  let [always, never] = [false, false]
+  for (const [index, { rule, matches }] of rules.entries()) {
+    if (index % STEP === 0) yield
+    if (hangsOnTime(rule, facts, now, clocks)) timed.push(rule)
+    else if (matches && rule.action === 'deny') never = true
+    else if (matches) always = true
   }
-  return at
+  if (timed.length === 0 || never) return Infinity
+  const open = always ? timed.filter(({ action }) => action === 'deny') : timed
+  const conditions = yield* timeConditions(open)
+  let reached = now
+  for (let instant = 0; instant < MAX_INSTANTS && instant * open.length < MAX_ASKED; instant++) {
+    let at = Infinity
+    for (const [index, condition] of conditions.entries()) {
+      at = Math.min(at, condition.changesAt(reached))
+      if (index % STEP === 0) yield
+    }
+    if (at === Infinity) return Infinity
+    const denied = yield* fits(open, 'deny', facts, at, clocks)
+    const allowed = always || (yield* fits(open, 'allow', facts, at, clocks))
+    if ((!denied && allowed) !== allow) return at
+    reached = at
+  }
+  return reached
+}
+
+function* fits(
+  rules: readonly PolicyRule[],
+  action: Action,
+  facts: RequestFacts,
+  at: number,
+  clocks: WallClocks,
+): Generator<void, boolean> {
+  for (const [index, rule] of rules.entries()) {
+    if (index % STEP === 0) yield
+    if (rule.action === action && ruleMatches(rule, facts, at, clocks)) return true
+  }
+  return false
 }
 
 /** Whether a rule has criteria of time, and those that are not leave the matter open. */
-function hangsOnTime({ operator, criteria }: PolicyRule, facts: RequestFacts, now: number): boolean {
+function hangsOnTime({ operator, criteria }: PolicyRule, facts: RequestFacts, now: number, clocks: WallClocks): boolean {
   if (!criteria.some(isAboutTime) || (facts.protocol === 'tcp' && criteria.some(isAboutHttp))) return false
   const settles = operator === 'or' || operator === 'not'
-  return criteria.every((criterion) => isAboutTime(criterion) || evaluate(criterion, facts, now).holds !== settles)
+  return criteria.every((criterion) => isAboutTime(criterion) || evaluate(criterion, facts, now, clocks).holds !== settles)
 }
 
-function timeConditions(rules: readonly PolicyRule[]): TimeCondition[] {
+/** One for each of the different criteria of time. */
+function* timeConditions(rules: readonly PolicyRule[]): Generator<void, TimeCondition[]> {
   const zones = new Map()
-  return rules.flatMap(({ criteria }) => criteria.filter(isAboutTime).map((criterion) => compileTime(criterion, zones)))
+  const conditions = new Map<string, TimeCondition>()
+  for (const [index, { criteria }] of rules.entries()) {
+    if (index % STEP === 0) yield
+    for (const criterion of criteria.filter(isAboutTime)) {
+      const key = JSON.stringify({ ...criterion, line: 0, column: 0 })
+      if (!conditions.has(key)) conditions.set(key, compileTime(criterion, zones))
+    }
+  }
+  return [...conditions.values()]
 }
 
-function ruleMatches({ action, operator, criteria }: PolicyRule, facts: RequestFacts, now: number): boolean {
+function ruleMatches({ action, operator, criteria }: PolicyRule, facts: RequestFacts, now: number, clocks: WallClocks): boolean {
   if (facts.protocol === 'tcp' && criteria.some(isAboutHttp)) return action === 'deny'
-  const holds = criteria.map((criterion) => evaluate(criterion, facts, now).holds)
+  const holds = criteria.map((criterion) => evaluate(criterion, facts, now, clocks).holds)
   switch (operator) {
     case 'and':
       return holds.every((value) => value)

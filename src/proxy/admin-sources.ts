@@ -1,10 +1,12 @@
 /** What the admin address tells of a running sidecar. */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ExchangeEvent } from '#audit/event'
 import type { Ring } from '#audit/ring'
+import type { Clock } from '#base/clock'
 import { formatAddress } from '#base/units'
 import { scopeOf } from '#config/scope'
 import type { Snapshot, SnapshotSource } from '#config/snapshot'
-import { explain } from '#policy/explain'
+import { explainInSteps } from '#policy/explain'
 import type { LogLevel } from '#telemetry/log'
 import type { AdminSources } from './admin.ts'
 import type { Sidecar } from './sidecar.ts'
@@ -13,16 +15,17 @@ export interface AdminSourcesOptions {
   readonly sidecar: Sidecar
   readonly source: SnapshotSource
   readonly ring: Ring
+  readonly clock: Clock
   readonly digestOf: (generation: number) => string
   /** Begins to drain. */
   readonly drain: () => void
   readonly setLogLevel: (level: LogLevel) => void
 }
 
-export function adminSources({ sidecar, source, ring, digestOf, drain, setLogLevel }: AdminSourcesOptions): AdminSources {
+export function adminSources({ sidecar, source, ring, clock, digestOf, drain, setLogLevel }: AdminSourcesOptions): AdminSources {
   return {
     decisions: ring,
-    explain: (event) => explainEvent(source.current, event),
+    explain: (event) => explainEvent(source.current, event, clock),
     generation: () => source.current.generation,
     digestOf,
     identity: () => describeIdentity(source.current),
@@ -48,11 +51,26 @@ export function adminSources({ sidecar, source, ring, digestOf, drain, setLogLev
 const SHOWN_RULES = 50
 
 /** By the policies in force now, at the time of the request. Undefined where policy was never asked. */
-function explainEvent({ config, documents }: Snapshot, { origin, facts, time }: ExchangeEvent): unknown {
+async function explainEvent({ config, documents }: Snapshot, { origin, facts, time }: ExchangeEvent, clock: Clock): Promise<unknown> {
   const inbound = config.inbound.find(({ listen }) => formatAddress(listen) === origin.listener)
   if (facts === undefined || inbound === undefined || origin.direction !== 'inbound') return undefined
-  const { consideredTotal, ...explanation } = explain(documents, scopeOf(config, inbound), facts, time, SHOWN_RULES)
+  const steps = explainInSteps(documents, scopeOf(config, inbound), facts, time, SHOWN_RULES)
+  const { consideredTotal, ...explanation } = await inTurns(steps, clock)
   return { ...explanation, considered_total: consideredTotal }
+}
+
+/** Ms that an explanation may take of one turn of the event loop. */
+const TURN_MS = 4
+
+/** Traffic goes on in between: ten thousand rules take a tenth of a second to explain. */
+export async function inTurns<T>(steps: Generator<void, T>, clock: Clock): Promise<T> {
+  for (let began = clock.monotonic(); ;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+    if (clock.monotonic() - began < TURN_MS) continue
+    await nextTurn()
+    began = clock.monotonic()
+  }
 }
 
 function describeIdentity({ identity, trust }: Snapshot): unknown {

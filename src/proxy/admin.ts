@@ -14,13 +14,13 @@ import type { Log, LogLevel } from '#telemetry/log'
 import { listenPrivately } from '#telemetry/private-socket'
 import { withoutSecrets } from '#telemetry/without-secrets'
 import type { ConnectionDescription } from './registry.ts'
-import { listen } from './sockets.ts'
+import { listen } from '#base/sockets'
 
 /** Where the answers come from. What is `unknown` is shown as JSON as it is, secrets aside. */
 export interface AdminSources {
   readonly decisions: Ring
   /** By the policies in force now. Undefined where policy was never asked. */
-  explain(event: ExchangeEvent): unknown
+  explain(event: ExchangeEvent): Promise<unknown>
   /** The generation of policy in force. */
   generation(): number
   /** The digest of a generation, as records show it. */
@@ -79,7 +79,7 @@ function readRoutes(sources: AdminSources): Route[] {
     },
     {
       path: '/v1/decisions/{request_id}',
-      answer({ params }) {
+      async answer({ params }) {
         const found = sources.decisions.find(params['request_id'] ?? '')
         const [event] = found
         if (event === undefined) return problem(404, 'Not Found: no decision with this request id is kept; only the latest are')
@@ -88,7 +88,7 @@ function readRoutes(sources: AdminSources): Route[] {
         return shown({
           record: record(event),
           ...(reason === undefined ? {} : { reason: { code: reason, ...REASONS[reason] } }),
-          explanation: sources.explain(event) ?? null,
+          explanation: (await sources.explain(event)) ?? null,
           explained_with: { policy_generation: generation, same: decision?.generation === generation },
           decisions_with_this_id: found.length,
         })

@@ -6,6 +6,7 @@ import type { Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { systemClock } from '#base/clock'
 import { explainCommand } from '#cli/explain'
 import { openAdminServer } from '#proxy/admin'
 import { adminSources } from '#proxy/admin-sources'
@@ -33,7 +34,7 @@ spec:
 
 async function openAdmin({ sidecar, source, ring }: RunningSidecar, path: string): Promise<Server> {
   const nothing = (): void => undefined
-  const sources = adminSources({ sidecar, source, ring, digestOf: () => '', drain: nothing, setLogLevel: nothing })
+  const sources = adminSources({ sidecar, source, ring, clock: systemClock, digestOf: () => '', drain: nothing, setLogLevel: nothing })
   return openAdminServer({ address: { kind: 'unix', path }, sources, log: silentLog })
 }
 

@@ -31,7 +31,7 @@ function sources(orders: Orders): AdminSources {
   decisions.add(exchange({ requestId: 'req-m', decision: undefined, reason: 'ERR_HTTP_REQUEST_LINE', status: 400, facts: undefined }))
   return {
     decisions,
-    explain: ({ facts }) =>
+    explain: async ({ facts }) =>
       facts && {
         decision: { allow: false },
         considered: [{ criteria: [{ name: 'header/authorization', actual: `Bearer ${JWT}`, holds: false }] }],

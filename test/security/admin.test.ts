@@ -5,12 +5,13 @@ import { readFileSync, statSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { systemClock } from '#base/clock'
 import { formatProblem } from '#base/located'
 import { parseAddress } from '#base/units'
 import { loadConfiguration } from '#config/load'
 import { openAdminServer } from '#proxy/admin'
 import { adminSources } from '#proxy/admin-sources'
-import { createHealthServer } from '#proxy/health'
+import { createHealthServer } from '#telemetry/health'
 import { silentLog } from '#telemetry/log'
 import { get, startProbe } from '../support/probe.ts'
 import { ask, askRaw, listenAnywhere } from '../support/small-client.ts'
@@ -22,6 +23,7 @@ const sources = adminSources({
   sidecar: sidecar.sidecar,
   source: sidecar.source,
   ring: sidecar.ring,
+  clock: systemClock,
   digestOf: () => '',
   drain: () => void drained++,
   setLogLevel() {},
