@@ -46,6 +46,15 @@ export function writeLocalAnswer(output: Output, streamId: number, answer: Local
   endBlock(output, start, streamId, true)
 }
 
+/** The head of a response of our own, after which data follows. */
+export function writeHead(output: Output, streamId: number, status: number, headers: HeaderList): void {
+  const start = beginBlock(output, 1 + STATUS_BYTES + headersCapacity(headers))
+  output.bytes[output.position++] = NO_TABLE
+  writeStatus(output, status)
+  writeFields(output, headers)
+  endBlock(output, start, streamId, false)
+}
+
 /** The upstream's block, with our own request id at its end where that is not `''`. */
 export function writeRelayedBlock(output: Output, streamId: number, block: StatelessBlock, requestId: string, endStream: boolean): void {
   const start = beginBlock(output, 1 + block.length + FIELD_CODE_BYTES + 16 + requestId.length)

@@ -46,6 +46,7 @@ const MOST_DIGITS = 16
 /** Takes the fields of one head after the other: `begin`, then each field, then `finish`. */
 export class RequestFields implements FieldSink {
   readonly #mostHeaders: number
+  readonly #anyAuthority: boolean
   #fault: Refusal | undefined
   #method: string | undefined
   #scheme: string | undefined
@@ -63,9 +64,13 @@ export class RequestFields implements FieldSink {
   /** Callers keep to one authority: it is judged once. */
   #lastAuthority: string | undefined
 
-  /** @param mostHeaders fields of a head, pseudo-headers aside */
-  constructor(mostHeaders: number) {
+  /**
+   * @param mostHeaders fields of a head, pseudo-headers aside
+   * @param anyAuthority see `Http2ServerOptions`
+   */
+  constructor(mostHeaders: number, anyAuthority = false) {
     this.#mostHeaders = mostHeaders
+    this.#anyAuthority = anyAuthority
   }
 
   begin(): void {
@@ -140,9 +145,9 @@ export class RequestFields implements FieldSink {
     const target = this.#path
     if (method === undefined || scheme === undefined || target === undefined) return badPseudo('one is missing')
     if (scheme !== 'http' && scheme !== 'https') return badPseudo(':scheme is neither http nor https')
-    const authority = this.#authority ?? this.#host
+    const authority = this.#authority ?? this.#host ?? (this.#anyAuthority ? '' : undefined)
     if (authority === undefined) return refusal('ERR_HTTP_HOST', 'neither :authority nor host')
-    if (authority !== this.#lastAuthority) {
+    if (authority !== this.#lastAuthority && !this.#anyAuthority) {
       if (!isValidAuthority(authority)) return refusal('ERR_HTTP_HOST', ':authority')
       this.#lastAuthority = authority
     }

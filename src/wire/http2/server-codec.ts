@@ -2,7 +2,7 @@
 import type { Buffer } from 'node:buffer'
 import { type Refusal, refusal } from '#base/result'
 import type { HeaderList } from '#http/header-list'
-import { type LocalAnswer, writeLocalAnswer, writeRelayedBlock, writeTrailers } from './block-writer.ts'
+import { type LocalAnswer, writeHead, writeLocalAnswer, writeRelayedBlock, writeTrailers } from './block-writer.ts'
 import type { Http2ConnectionHandler, Http2ConnectionOptions } from './connection-handler.ts'
 import { Http2Connection } from './connection.ts'
 import { type DecodeOutcome, HpackDecoder } from './hpack/decoder.ts'
@@ -26,6 +26,11 @@ import { TrailerFields } from './trailer-fields.ts'
 
 export interface Http2ServerOptions extends Http2ConnectionOptions {
   readonly limits: Http2Limits
+  /**
+   * Takes whatever stands in `:authority`, or that it is absent. For sockets where it names nothing: gRPC clients write the socket's path
+   * there in several spellings. Default false.
+   */
+  readonly anyAuthority?: boolean
 }
 
 export interface Http2ServerHandler<T> extends Http2ConnectionHandler<T> {
@@ -43,6 +48,10 @@ export interface Http2ServerCodec<T> {
   readonly connection: Http2Connection<T>
   /** Answers without an upstream and, if the request is unfinished, resets the stream with NO_ERROR. */
   answer(stream: Http2Stream<T>, answer: LocalAnswer): void
+  /** Begins a response of our own; data goes over `connection.sendData`, and `end` is what ends it. */
+  begin(stream: Http2Stream<T>, status: number, headers: HeaderList): void
+  /** Ends a response of our own with trailers, which overtake no data; if the request is unfinished, the stream is reset with NO_ERROR. */
+  end(stream: Http2Stream<T>, trailers: HeaderList): void
   /** Passes a head on. Only during the call that brought the block. @param requestId `''` to add none */
   relayHead(stream: Http2Stream<T>, block: ResponseBlock, requestId: string, endStream: boolean): void
   /** Passes trailers on, which end the stream; they overtake no data. Only during the call that brought the block. */
@@ -60,7 +69,7 @@ const IGNORED = { onField: (): void => undefined }
 export function createHttp2ServerCodec<T>(options: Http2ServerOptions, handler: Http2ServerHandler<T>): Http2ServerCodec<T> {
   const { limits, resources } = options
   const decoder = new HpackDecoder(resources.scratch, limits.bytes)
-  const requestFields = new RequestFields(limits.headers)
+  const requestFields = new RequestFields(limits.headers, options.anyAuthority)
   const trailerFields = new TrailerFields(limits.headers)
   let lastAccepted = LARGEST_31_BIT
   const connection = new Http2Connection<T>('server', options, limits.bytes, handler, readBlock)
@@ -156,6 +165,18 @@ export function createHttp2ServerCodec<T>(options: Http2ServerOptions, handler: 
       writeLocalAnswer(connection.output, stream.id, answer)
       connection.endHeaders(stream, true)
       connection.reset(stream, NO_ERROR)
+    },
+    begin(stream, status, headers) {
+      if (stream.gone || stream.localClosed || connection.fault !== undefined) return
+      writeHead(connection.output, stream.id, status, headers)
+    },
+    end(stream, trailers) {
+      if (stream.gone || stream.localClosed || connection.fault !== undefined) return
+      connection.afterData(stream, () => {
+        writeTrailers(connection.output, stream.id, trailers)
+        connection.endHeaders(stream, true)
+        connection.reset(stream, NO_ERROR)
+      })
     },
     relayHead(stream, block, requestId, endStream) {
       if (stream.gone || stream.localClosed || connection.fault !== undefined) return
