@@ -6,15 +6,23 @@ import { dirname } from 'node:path'
 import process from 'node:process'
 import { PosternError } from '#base/errors'
 
+/** Who may open a socket: its owner, its owner's group too (of the folder, where that sets it), or whoever reaches its folder. */
+export const SOCKET_ACCESS = ['owner', 'group', 'everyone'] as const
+
+export type SocketAccess = (typeof SOCKET_ACCESS)[number]
+
+/** What is taken away from mode 0777. */
+const MASKS: Readonly<Record<SocketAccess, number>> = { owner: 0o177, group: 0o117, everyone: 0o111 }
+
 /** `sun_path` without its final NUL, on the systems we run on. */
 const LONGEST_PATH = process.platform === 'darwin' ? 103 : 107
 
 /**
- * Binds with mode 0600. A socket that a dead process left behind is replaced; a live one, and anything that is no socket, is not.
+ * Binds with mode 0600, or as `access` says. A socket that a dead process left behind is replaced; a live one, and anything that is no socket, is not.
  * @param key of the document, for messages
  * @throws PosternError ERR_LISTEN
  */
-export async function listenPrivately(server: Server, path: string, key: string): Promise<void> {
+export async function listenPrivately(server: Server, path: string, key: string, access: SocketAccess = 'owner'): Promise<void> {
   const fail = (why: string, cause?: unknown): never => {
     throw new PosternError('ERR_LISTEN', `Cannot listen on unix:${path} (${key}): ${why}`, { cause })
   }
@@ -25,7 +33,7 @@ export async function listenPrivately(server: Server, path: string, key: string)
   if (folder === undefined) fail('its folder does not exist, or cannot be looked into. Make it, or choose another.')
   await removeStale(path, fail)
   try {
-    await bind(server, path)
+    await bind(server, path, MASKS[access])
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EACCES' || code === 'EROFS') fail('no permission to write in its folder. Choose another.', error)
@@ -53,15 +61,15 @@ function isAlive(path: string): Promise<boolean> {
   })
 }
 
-async function bind(server: Server, path: string): Promise<void> {
+async function bind(server: Server, path: string, mask: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   server.once('error', reject)
   // `listen` binds before it returns, so the narrow mask holds for nothing else.
-  const mask = process.umask(0o177)
+  const before = process.umask(mask)
   try {
     server.listen(path, resolve)
   } finally {
-    process.umask(mask)
+    process.umask(before)
   }
   try {
     await promise
