@@ -78,6 +78,7 @@ export function createHttp2ClientCodec<T>(options: Http2ClientOptions, handler: 
       onReset: (stream, code) => handler.onReset(stream, code),
       onStreamFault: (stream, fault) => handler.onStreamFault(stream, fault),
       onCredit: (stream, increment) => handler.onCredit(stream, increment),
+      onSent: handler.onSent,
       onSettings(settings: PeerSettings) {
         encoder.setLimit(settings.headerTableSize)
         handler.onSettings(settings)

@@ -9,6 +9,8 @@ import type { Http2Stream } from './stream.ts'
 export interface Http2ConnectionOptions {
   readonly resources: Http2Resources
   readonly flood?: FloodGuardOptions
+  /** Credit of the connection is saved up to so many bytes before it is sent; 1 unless said. */
+  readonly creditFrom?: number
 }
 
 /**
@@ -26,6 +28,8 @@ export interface Http2ConnectionHandler<T> {
   onStreamFault(stream: Http2Stream<T>, fault: Http2Fault): void
   /** The peer takes more: on the stream, or undefined for the connection. What was waiting is sent already. */
   onCredit(stream: Http2Stream<T> | undefined, increment: number): void
+  /** So many bytes of the stream's body were written to the output. */
+  readonly onSent?: ((stream: Http2Stream<T>, bytes: number) => void) | undefined
   /** The peer's SETTINGS are in force, and acknowledged. */
   onSettings(settings: PeerSettings): void
   onGoaway(lastStreamId: number, code: number): void

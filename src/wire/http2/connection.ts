@@ -44,13 +44,14 @@ export class Http2Connection<T> implements FrameHandler {
   readonly #reader: FrameReader
   readonly #sender: DataSender<T>
   readonly #guard: FloodGuard
+  readonly #creditFrom: number
   readonly #ended = new EndedStreams()
   #now = 0
   /** How many bytes of the preface came. */
   #prefaceLength: number
   readonly #own: OwnSettings
   #receiveWindow = DEFAULT_WINDOW
-  /** Credit of the connection that is not sent yet: one frame a turn. */
+  /** Credit of the connection that is not sent yet: one frame a turn at most. */
   #creditDue = 0
   #flooded: Http2Fault | undefined
   #fault: Http2Fault | undefined
@@ -68,8 +69,9 @@ export class Http2Connection<T> implements FrameHandler {
     this.#handler = handler
     this.#readBlock = readBlock
     this.#reader = new FrameReader(this, blockLimit)
-    this.#sender = new DataSender(this.output, (stream) => this.#closeLocal(stream))
+    this.#sender = new DataSender(this.output, (stream) => this.#closeLocal(stream), handler.onSent)
     this.#guard = new FloodGuard(options.flood)
+    this.#creditFrom = options.creditFrom ?? 1
     this.#prefaceLength = this.#server ? 0 : CLIENT_PREFACE.length
   }
 
@@ -92,13 +94,13 @@ export class Http2Connection<T> implements FrameHandler {
     return this.#sender.window
   }
 
-  /** @param now monotonic ms, for floods */
-  receive(bytes: Buffer, now: number): void {
   /** Whether the peer may send on the stream more than a receiver leaves uncredited that gives credit by halves. */
   hasRoom(stream: Http2Stream<T>): boolean {
     return Math.min(stream.receiveWindow, this.#receiveWindow) >= ROOM
   }
 
+  /** @param now monotonic ms, for floods */
+  receive(bytes: Buffer, now: number): void {
     if (this.#fault !== undefined) return
     this.#now = now
     let start = 0
@@ -113,12 +115,17 @@ export class Http2Connection<T> implements FrameHandler {
 
   /** What is to be written to the socket now, piece by piece; undefined once there is nothing more. */
   takeOutput(): Buffer | undefined {
-    if (this.#creditDue > 0 && this.#fault === undefined) {
+    if (this.#creditDue >= this.#creditFrom && this.#fault === undefined) {
       writeWindowUpdate(this.output, 0, this.#creditDue)
       this.#receiveWindow += this.#creditDue
       this.#creditDue = 0
     }
     return this.output.take()
+  }
+
+  /** The socket takes no more bodies for now, or does again; what else is said is little, and is not held back. */
+  holdData(held: boolean): void {
+    if (this.#fault === undefined) this.#sender.hold(held)
   }
 
   /** Ends the connection with GOAWAY. */

@@ -8,20 +8,27 @@ import type { Http2Stream, SendQueue } from './stream.ts'
 export class DataSender<T> {
   /** How much we may send on the connection. */
   window = DEFAULT_WINDOW
+  #held = false
   readonly #output: Output
   readonly #onEndSent: (stream: Http2Stream<T>) => void
+  readonly #onSent: ((stream: Http2Stream<T>, bytes: number) => void) | undefined
   /** Streams with a queue, first come first. */
   readonly #waiting = new Set<Http2Stream<T>>()
 
-  /** @param onEndSent END_STREAM was sent */
-  constructor(output: Output, onEndSent: (stream: Http2Stream<T>) => void) {
+  /** @param onEndSent END_STREAM was sent @param onSent bytes were sent */
+  constructor(
+    output: Output,
+    onEndSent: (stream: Http2Stream<T>) => void,
+    onSent: ((stream: Http2Stream<T>, bytes: number) => void) | undefined,
+  ) {
     this.#output = output
     this.#onEndSent = onEndSent
+    this.#onSent = onSent
   }
 
   send(stream: Http2Stream<T>, bytes: Buffer, start: number, end: number, endStream: boolean): void {
     const length = end - start
-    if (stream.queue === undefined && length <= stream.sendWindow && length <= this.window && length <= MAX_FRAME_SIZE) {
+    if (stream.queue === undefined && !this.#held && length <= stream.sendWindow && length <= this.window && length <= MAX_FRAME_SIZE) {
       this.#write(stream, bytes, start, end, endStream)
       return
     }
@@ -42,9 +49,15 @@ export class DataSender<T> {
     this.flushAll()
   }
 
+  /** Whatever the windows allow, all has to wait, or no longer: the socket cannot take more. */
+  hold(held: boolean): void {
+    this.#held = held
+    if (!held) for (const stream of this.#waiting) this.flush(stream)
+  }
+
   flushAll(): void {
     for (const stream of this.#waiting) {
-      if (this.window <= 0) break
+      if (this.window <= 0 || this.#held) break
       this.flush(stream)
     }
   }
@@ -52,7 +65,7 @@ export class DataSender<T> {
   /** Sends what the windows allow of what waits on the stream. */
   flush(stream: Http2Stream<T>): void {
     const { queue } = stream
-    if (queue === undefined) return
+    if (queue === undefined || this.#held) return
     const { chunks } = queue
     while (chunks.length > 0) {
       const chunk = chunks[0] as Buffer
@@ -78,6 +91,7 @@ export class DataSender<T> {
     stream.sendWindow -= end - start
     this.window -= end - start
     writeData(this.#output, stream.id, bytes, start, end, endStream)
+    if (this.#onSent !== undefined && end > start) this.#onSent(stream, end - start)
     if (endStream) this.#onEndSent(stream)
   }
 }

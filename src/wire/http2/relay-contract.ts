@@ -13,39 +13,54 @@ export interface Http2RelayOptions extends Http2ConnectionOptions {
   readonly keepTrailer: (name: string) => boolean
 }
 
-export interface Http2RelayHandler<C> {
+/** What every relay tells of its caller's side, and of exchanges. */
+export interface Http2CallerHandler<C> {
   /** A head to decide: `forward` or `refuse` it, at once or later. */
   onRequest(exchange: Http2Exchange<C>): void
   /** A head that cannot be served. `refuse` may answer it within the call (431, say); else it is reset with PROTOCOL_ERROR. */
   onBadRequest(exchange: Http2Exchange<C>, refusal: Refusal): void
   /** A stream beyond the limit, which was refused without being looked at. */
   onStreamRefused(refusal: Refusal): void
-  /** The upstream failed before it answered. `refuse` may answer within the call; else the stream is reset. */
+  /** The upstream failed before it answered. `refuse` or `rewind` within the call; else the stream is reset. */
   onFailure(exchange: Http2Exchange<C>, reason: ReasonCode, detail: string): void
+  /** The upstream says that it has not looked at the request. `rewind` within the call; else the caller is told REFUSED_STREAM. */
+  onUnprocessed?(exchange: Http2Exchange<C>, reason: ReasonCode, detail: string): void
   /** Once for every exchange that `onRequest` or `onBadRequest` was told of. */
   onEnd(exchange: Http2Exchange<C>): void
-  /** One side broke the protocol: write what is in its output, then close its socket. */
+  /** The caller broke the protocol: write what is in its output, then close its socket. */
   onDownstreamFault(fault: Http2Fault): void
-  onUpstreamFault(fault: Http2Fault): void
-  /** Going away, and no exchange is left: write the outputs, then close both sockets. */
+  /** Going away, and no exchange is left: write the outputs, then close the sockets. */
   onIdle(): void
+  /** There may be something to write to the caller, for what was done elsewhere than in `receiveDownstream`. */
+  onOutput?(): void
 }
 
-export interface Http2Relay<C> {
+export interface Http2RelayHandler<C> extends Http2CallerHandler<C> {
+  /** The upstream broke the protocol: write what is in its output, then close its socket. */
+  onUpstreamFault(fault: Http2Fault): void
+}
+
+/** The caller's side of a relay. */
+export interface LinkedRelay<C> {
   /** @param now monotonic ms */
   receiveDownstream(bytes: Buffer, now: number): void
-  receiveUpstream(bytes: Buffer, now: number): void
   /** What is to be written next; call until it is undefined. */
   takeDownstream(): Buffer | undefined
-  takeUpstream(): Buffer | undefined
+  /** While the socket takes no more, bodies wait, and the links they come from with them. */
+  holdData(held: boolean): void
   /** The caller's connection is gone. */
   downstreamClosed(): void
-  /** The upstream's connection is gone, or could not be had: what comes from now on fails with this reason. */
-  upstreamClosed(reason: ReasonCode, detail: string): void
   /** Lets the caller open no more streams; what is under way is served. Twice is final: what comes after is refused. */
   drain(): void
   /** Those not ended. */
   readonly exchanges: ReadonlySet<Http2Exchange<C>>
   /** The caller has begun something that it must end in time. */
   readonly midway: boolean
+}
+
+export interface Http2Relay<C> extends LinkedRelay<C> {
+  receiveUpstream(bytes: Buffer, now: number): void
+  takeUpstream(): Buffer | undefined
+  /** The upstream's connection is gone, or could not be had: what comes from now on fails with this reason. */
+  upstreamClosed(reason: ReasonCode, detail: string): void
 }

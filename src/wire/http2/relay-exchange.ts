@@ -4,7 +4,9 @@ import type { ReasonCode } from '#base/reasons'
 import type { HeaderList } from '#http/header-list'
 import type { LocalAnswer } from './block-writer.ts'
 import type { OutgoingRequest } from './client-codec.ts'
+import type { Http2Link, RelayLink } from './relay-link.ts'
 import type { Http2Request } from './request-fields.ts'
+import type { ResponseBlock } from './response-block.ts'
 import type { Http2Stream } from './stream.ts'
 
 /** What the owner of a relay sees of an exchange. `C` is what it keeps with it. */
@@ -27,8 +29,11 @@ export interface Http2Exchange<C> {
   readonly done: boolean
   /** More of the request's body is to come, and the caller has leave to send it. */
   readonly awaitsBody: boolean
-  /** Sends the request upstream, with whatever of its body came meanwhile. At once or later: nobody else waits for it. */
-  forward(request: OutgoingRequest): void
+  /**
+   * Sends the request upstream, with whatever of its body came meanwhile. At once or later: nobody else waits for it.
+   * @param link where the relay has no upstream of its own
+   */
+  forward(request: OutgoingRequest, link?: Http2Link<C>): void
   /** Answers without the upstream. Nothing happens once a head was sent. */
   refuse(answer: Omit<LocalAnswer, 'requestId'>, reason: ReasonCode, detail: string): void
   /**
@@ -36,15 +41,32 @@ export interface Http2Exchange<C> {
    * CANCEL, so that it neither looks complete nor is tried again.
    */
   cut(reason: ReasonCode, detail: string, grpcStatus: number): void
+  /** Takes the request back from a link that did not answer, to be forwarded once more. @returns false if a part of its body is gone */
+  rewind(): boolean
 }
 
-/** What an exchange asks of its relay. */
+/** What an exchange asks of its relay, and what the link that it was forwarded to tells the relay. */
 export interface ExchangeOwner<C> {
-  forward(exchange: RelayExchange<C>, request: OutgoingRequest): void
+  forward(exchange: RelayExchange<C>, request: OutgoingRequest, link: RelayLink<C> | undefined): void
   refuse(exchange: RelayExchange<C>, answer: LocalAnswer): void
   cut(exchange: RelayExchange<C>, grpcStatus: number): void
+  rewind(exchange: RelayExchange<C>): boolean
   /** The windows let the caller send. */
   hasRoom(exchange: RelayExchange<C>): boolean
+  onInformational(exchange: RelayExchange<C>, block: ResponseBlock): void
+  onResponse(exchange: RelayExchange<C>, block: ResponseBlock, endStream: boolean): void
+  onResponseData(exchange: RelayExchange<C>, bytes: Buffer, start: number, end: number, endStream: boolean): void
+  onResponseTrailers(exchange: RelayExchange<C>, block: ResponseBlock): void
+  onUpstreamReset(exchange: RelayExchange<C>, stream: Http2Stream<RelayExchange<C>>, code: number): void
+  onUpstreamFault(exchange: RelayExchange<C>, reason: ReasonCode, detail: string): void
+  /** The connection is gone in the middle of the response, or before it. */
+  onUpstreamGone(exchange: RelayExchange<C>, reason: ReasonCode, detail: string): void
+  /** GOAWAY says that it was never looked at. */
+  onUnprocessed(exchange: RelayExchange<C>, reason: ReasonCode, detail: string): void
+  /** The upstream takes more of the request. */
+  onUpstreamCredit(exchange: RelayExchange<C>, increment: number): void
+  /** So many bytes of the request's body have left. */
+  onRequestSent(exchange: RelayExchange<C>, bytes: number): void
 }
 
 export class RelayExchange<C> implements Http2Exchange<C> {
@@ -58,7 +80,10 @@ export class RelayExchange<C> implements Http2Exchange<C> {
   reason: ReasonCode | undefined
   detail = ''
   done = false
+  readonly owner: ExchangeOwner<C>
   readonly downstream: Http2Stream<RelayExchange<C>>
+  /** Both or neither. */
+  link: RelayLink<C> | undefined
   upstream: Http2Stream<RelayExchange<C>> | undefined
   /** Until it is forwarded: what came of the body, and its trailers. */
   held: Buffer[] | undefined
@@ -68,34 +93,43 @@ export class RelayExchange<C> implements Http2Exchange<C> {
   lent = 0
   /** What the caller takes of the response beside its initial window. */
   earlyCredit = 0
-  readonly #owner: ExchangeOwner<C>
+  /** A part of the request's body left, or its trailers are about to: it cannot be taken back. */
+  begun = false
+  /** Where windows are our own: bytes that have left, and that are not credited yet to the side they came from. */
+  requestDue = 0
+  responseDue = 0
 
   constructor(owner: ExchangeOwner<C>, downstream: Http2Stream<RelayExchange<C>>, request: Http2Request | undefined) {
-    this.#owner = owner
+    this.owner = owner
     this.downstream = downstream
     this.request = request
     downstream.owner = this
   }
 
   get awaitsBody(): boolean {
-    return !this.done && !this.downstream.remoteClosed && this.#owner.hasRoom(this)
+    return !this.done && !this.downstream.remoteClosed && this.owner.hasRoom(this)
   }
 
-  forward(request: OutgoingRequest): void {
-    if (!this.done && this.upstream === undefined) this.#owner.forward(this, request)
+  forward(request: OutgoingRequest, link?: Http2Link<C>): void {
+    // Only `createHttp2Link` makes links.
+    if (!this.done && this.upstream === undefined) this.owner.forward(this, request, link as RelayLink<C> | undefined)
   }
 
   refuse(answer: Omit<LocalAnswer, 'requestId'>, reason: ReasonCode, detail: string): void {
     if (this.done || this.status !== 0) return
     this.reason = reason
     this.detail = detail
-    this.#owner.refuse(this, { ...answer, requestId: this.requestId })
+    this.owner.refuse(this, { ...answer, requestId: this.requestId })
   }
 
   cut(reason: ReasonCode, detail: string, grpcStatus: number): void {
     if (this.done) return
     this.reason = reason
     this.detail = detail
-    this.#owner.cut(this, grpcStatus)
+    this.owner.cut(this, grpcStatus)
+  }
+
+  rewind(): boolean {
+    return !this.done && this.owner.rewind(this)
   }
 }
