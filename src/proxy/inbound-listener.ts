@@ -15,7 +15,7 @@ import { reloadServerContext, serverTlsOptions, type TlsChoices } from '#pki/tls
 import type { ListenerMetrics, PeerMetrics } from '#telemetry/metrics'
 import { createAcceptQueue } from './accept-queue.ts'
 import { serveTcp } from './tcp-inbound.ts'
-import { boundPort, keyExchangeGroup, listen, plainAddress } from './sockets.ts'
+import { boundPort, keyExchangeGroup, listen, plainAddress } from '#base/sockets'
 import { serveHttp1 } from './http1-connection.ts'
 import { serveHttp2 } from './http2-inbound.ts'
 import { InboundService } from './inbound-service.ts'
@@ -186,6 +186,7 @@ function settingsOf({ config, policies }: Snapshot, index: number): InboundSetti
   return {
     config: inbound,
     policy,
+    drain: config.drain,
     headLimits: { bytes: inbound.limits.headBytes, headers: inbound.limits.headers },
     forwarders: new Set(config.forwarders.map((id) => id.uri)),
   }

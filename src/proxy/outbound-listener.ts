@@ -10,7 +10,7 @@ import type { Surroundings } from './inbound-state.ts'
 import { createOutboundDialer } from './outbound-dial.ts'
 import { createOutboundPool } from './outbound-pool.ts'
 import { type OutboundListenerState, type OutboundRoute, OutboundService } from './outbound-service.ts'
-import { boundPort, listen, plainAddress } from './sockets.ts'
+import { boundPort, listen, plainAddress } from '#base/sockets'
 import { TcpOutbound } from './tcp-outbound.ts'
 
 export interface OutboundListener {

@@ -116,7 +116,7 @@ test('every metric of the sidecar is in the table with its type and labels, and 
 
 const ROUTE = /path: '(\/[^']+)'/g
 for (const { heading, file } of [
-  { heading: '## Health', file: 'src/proxy/health.ts' },
+  { heading: '## Health', file: 'src/telemetry/health.ts' },
   { heading: '## Admin', file: 'src/proxy/admin.ts' },
 ]) {
   test(`every path of ${file} is in the table, and no other`, () => {

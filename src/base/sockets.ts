@@ -1,8 +1,8 @@
 /** Small facts about sockets that both directions need. */
 import type { Server } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { PosternError } from '#base/errors'
-import { type Address, formatAddress } from '#base/units'
+import { PosternError } from './errors.ts'
+import { type Address, formatAddress } from './units.ts'
 
 /**
  * @param key of the document, for the message

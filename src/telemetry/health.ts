@@ -1,11 +1,11 @@
 /** The health port: `/livez`, `/readyz`, `/metrics`, and nothing else. */
 import type { Server } from 'node:http'
-import { createSmallServer } from '#telemetry/http-server'
-import type { SmallRequest, SmallResponse } from '#telemetry/http-server'
-import type { Log } from '#telemetry/log'
-import type { Metrics } from '#telemetry/metrics'
+import { createSmallServer } from './http-server.ts'
+import type { SmallRequest, SmallResponse } from './http-server.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
 
-/** What must hold for the sidecar to be ready. `detail` is one sentence for `/readyz?verbose`, empty where there is nothing to say: no secrets. */
+/** What must hold for the process to be ready. `detail` is one sentence for `/readyz?verbose`, empty where there is nothing to say: no secrets. */
 export interface ReadinessCheck {
   readonly name: string
   run(): { readonly ok: boolean; readonly detail: string }
@@ -23,7 +23,7 @@ export interface HealthOptions {
 export function createHealthServer({ checks, draining, metrics, log }: HealthOptions): Server {
   function ready({ query }: SmallRequest): SmallResponse {
     const outcomes = [
-      { name: 'draining', ok: !draining(), detail: draining() ? 'the sidecar is draining' : '' },
+      { name: 'draining', ok: !draining(), detail: draining() ? 'it is draining' : '' },
       ...checks.map((check) => ({ name: check.name, ...check.run() })),
     ]
     const isReady = outcomes.every(({ ok }) => ok)

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import { createHealthServer } from '#proxy/health'
-import type { ReadinessCheck } from '#proxy/health'
+import { createHealthServer } from '#telemetry/health'
+import type { ReadinessCheck } from '#telemetry/health'
 import { silentLog } from '#telemetry/log'
 import { createMetrics } from '#telemetry/metrics'
 import { ask, listenAnywhere } from '../support/small-client.ts'
@@ -56,7 +56,7 @@ test('who drains is alive and not ready', () =>
     assert.equal((await ask(port, '/livez')).status, 200)
     assert.deepEqual(
       [(await ask(port, '/readyz')).status, (await ask(port, '/readyz?verbose')).text],
-      [503, '[-] draining failed: the sidecar is draining\nnot ready\n'],
+      [503, '[-] draining failed: it is draining\nnot ready\n'],
     )
   }))
 
