@@ -1,5 +1,5 @@
 /** YAML of other programs' making, read as plain values: kubeconfigs, manifests. Ours is read by `yaml.ts`, strictly and with places. */
-import { parseAllDocuments, parse } from 'yaml'
+import { parse, parseAllDocuments, stringify } from 'yaml'
 import { PosternError } from '#base/errors'
 import { MAX_DOCUMENT_LENGTH } from './yaml-limits.ts'
 
@@ -19,6 +19,11 @@ export function readPlainYamlDocuments(text: string, file: string): unknown[] {
       return value === null ? [] : [value]
     })
   })
+}
+
+/** A stream of documents, long lines unbroken. */
+export function writePlainYamlDocuments(documents: readonly unknown[]): string {
+  return documents.map((document) => stringify(document, { lineWidth: 0, aliasDuplicateObjects: false })).join('---\n')
 }
 
 function guarded<T>(text: string, file: string, read: () => T): T {
