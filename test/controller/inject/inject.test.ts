@@ -212,14 +212,14 @@ test('annotations are an allow-list: what is unknown or wrong is refused in a se
   for (const [annotations, expected] of REFUSED) {
     const verdict = decideInjection(withAnnotations(annotations), 'shop', 'enabled', SETTINGS)
     assert.equal(verdict.kind, 'refuse', JSON.stringify(annotations))
-    assert.match((verdict as { problems: string[] }).problems.join('\n'), expected)
+    assert.match((verdict as { problems: readonly string[] }).problems.join('\n'), expected)
   }
 })
 
 test("names that are the sidecar's are refused", () => {
   const pod = { ...APP, spec: { containers: [{ name: 'postern' }], volumes: [{ name: 'postern-run' }] } }
   const verdict = decideInjection(pod, 'shop', 'enabled', SETTINGS)
-  assert.equal((verdict as { problems: string[] }).problems.length, 2)
+  assert.equal((verdict as { problems: readonly string[] }).problems.length, 2)
 })
 
 test('the patch, applied, gives what injection gives, and touches only what changed', () => {
