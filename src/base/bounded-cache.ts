@@ -5,6 +5,8 @@ export interface BoundedCache<K, V> {
   /** @param expiresAt ms since the epoch */
   set(key: K, value: V, expiresAt: number): void
   delete(key: K): void
+  /** Forgets every entry that `gone` says is. */
+  deleteWhere(gone: (value: V) => boolean): void
   clear(): void
   readonly size: number
 }
@@ -30,6 +32,9 @@ export function createBoundedCache<K, V>(capacity: number): BoundedCache<K, V> {
       }
     },
     delete: (key) => void entries.delete(key),
+    deleteWhere(gone) {
+      for (const [key, { value }] of entries) if (gone(value)) entries.delete(key)
+    },
     clear: () => entries.clear(),
     get size() {
       return entries.size

@@ -39,6 +39,11 @@ export interface TokenPrincipal {
   /** The pod and the node that a service-account token is bound to. */
   readonly pod?: NamedObject | undefined
   readonly node?: NamedObject | undefined
+  /**
+   * SHA-256 of the certificate that the token is bound to (RFC 8705), 64 lower-case hex digits; `''` where it is bound in a way that is not
+   * understood, and so good for nobody. Undefined where it is bound to none.
+   */
+  readonly boundTo?: string | undefined
   /** All claims as verified, without prototype. */
   readonly claims: Readonly<Record<string, unknown>>
   /** ms since the epoch. */

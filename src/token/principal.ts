@@ -17,6 +17,9 @@ export interface TokenSubject {
   readonly node: NamedObject | undefined
 }
 
+/** As long as a SPIFFE ID may be: it goes into records and into a header for the app. */
+const LONGEST_SUBJECT = 2048
+
 /** RFC 1123 labels, as Kubernetes names namespaces; service accounts may have dots. */
 const SERVICE_ACCOUNT = /^system:serviceaccount:([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?):([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/
 
@@ -27,6 +30,7 @@ const SERVICE_ACCOUNT = /^system:serviceaccount:([a-z0-9](?:[a-z0-9-]{0,61}[a-z0
 export function readSubject(kind: TokenKind, claims: JsonObject, trustDomain: string | undefined): Result<TokenSubject> {
   const { sub } = claims
   if (sub !== undefined && typeof sub !== 'string') return wrong('`sub` is not a string')
+  if (sub !== undefined && sub.length > LONGEST_SUBJECT) return wrong(`\`sub\` is longer than ${LONGEST_SUBJECT} characters`)
   const nobody = { subject: sub ?? '', namespace: undefined, serviceAccount: undefined, trustDomain, pod: undefined, node: undefined }
   if (kind === 'serviceAccount') return readServiceAccount(nobody, claims['kubernetes.io'])
   if (kind === 'jwtSvid') return readSpiffeSubject(nobody)

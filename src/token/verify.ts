@@ -84,13 +84,23 @@ export function judgeClaims({ compact, claims }: UnverifiedToken, rules: TokenRu
   if (nbf !== undefined && now + CLOCK_LEEWAY < nbf * 1000) return refusal('ERR_TOKEN_NOT_YET_VALID', `before ${instant(nbf)}`)
   const subject = readSubject(rules.kind, claims, rules.trustDomain)
   if (!subject.ok) return subject
-  return ok(Object.freeze({ issuer: rules.issuer, ...subject.value, audiences, claims, expiresAt }))
+  return ok(
+    Object.freeze({ issuer: rules.issuer, ...subject.value, audiences, claims, expiresAt, boundTo: readConfirmation(claims['cnf']) }),
+  )
 }
 
 /** RFC 8725 §3.11: a logout token or a proof of possession is signed by the same key, and is no access token. */
 function judgeType(type: string | undefined, kind: TokenKind): Refusal | undefined {
   const accepted = kind === 'jwtSvid' ? ['jwt', 'jose'] : ['jwt', 'at+jwt']
   return type === undefined || accepted.includes(type) ? undefined : refusal('ERR_TOKEN_TYPE', `\`typ\` is ${type.slice(0, 32)}`)
+}
+
+/** RFC 8705 §3.1. A token that is bound to another kind of key (RFC 9449, say) must not pass as one that is bound to none. */
+function readConfirmation(cnf: unknown): string | undefined {
+  if (cnf === undefined) return undefined
+  const thumbprint: unknown = typeof cnf === 'object' && cnf !== null ? (cnf as JsonObject)['x5t#S256'] : undefined
+  const bytes = typeof thumbprint === 'string' ? Buffer.from(thumbprint, 'base64url') : undefined
+  return bytes?.length === 32 && Object.keys(cnf as JsonObject).length === 1 ? bytes.toString('hex') : ''
 }
 
 function readAudiences(aud: unknown): readonly string[] {

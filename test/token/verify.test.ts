@@ -60,6 +60,7 @@ test('a projected service-account token names namespace, account, pod and node',
     pod: { name: 'cart-0', uid: 'pod-uid' },
     node: { name: 'node-1', uid: 'node-uid' },
     expiresAt: NOW + 3_600_000,
+    boundTo: undefined,
   })
   assert.equal(claims['jti'], 'a2f4')
 })

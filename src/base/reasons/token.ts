@@ -92,4 +92,41 @@ export const tokenReasons = {
     remedy:
       'Publish an RSA key of 2048 bits or more, or one on P-256, P-384 or P-521; keys for encryption, symmetric and private ones are never used.',
   },
+  ERR_JWKS_FILE: {
+    what: 'A file that the keys of an issuer need cannot be read: the keys themselves, the `ca` or the `tokenFile`.',
+    remedy: 'Check that it exists and is readable to the user that Postern runs as. The last good keys stay in use for a while.',
+  },
+  ERR_JWKS_ADDRESS: {
+    what: 'The address of the keys is not https, or is link-local, where clouds keep credentials.',
+    remedy: 'Serve the keys over https on an ordinary address; plain http is for loopback alone.',
+  },
+  ERR_JWKS_REDIRECT: {
+    what: 'The address of the keys answers with a redirect, which is not followed.',
+    remedy: 'Configure the address that it leads to, if that is the right one.',
+  },
+  ERR_JWKS_STATUS: {
+    what: 'The address of the keys answers with another status than 200.',
+    remedy:
+      'Check the address; Kubernetes asks for a token (`jwks.tokenFile`). It is tried again, the last good keys stay in use for a while.',
+  },
+  ERR_JWKS_CONTENT: {
+    what: 'The address of the keys answers with a page for people, or with content that is compressed.',
+    remedy: 'Check the address: a sign-in page or a portal in between answers so.',
+  },
+  ERR_JWKS_TIMEOUT: {
+    what: 'The address of the keys gave no whole answer within 5 s.',
+    remedy: 'Look at the endpoint and the network on the way. It is tried again, the last good keys stay in use for a while.',
+  },
+  ERR_JWKS_TLS: {
+    what: 'The server of the keys could not be verified.',
+    remedy: 'Give the roots of its certificate as `jwks.ca`, or check who answers there.',
+  },
+  ERR_JWKS_UNREACHABLE: {
+    what: 'The server of the keys cannot be reached, or broke off.',
+    remedy: 'Check its name, address and port. It is tried again, the last good keys stay in use for a while.',
+  },
+  ERR_JWKS_DISCOVERY: {
+    what: 'The discovery document of an issuer is not one, is of another issuer or names no keys.',
+    remedy: 'Compare its `issuer` with the configured one, letter by letter, or configure the address of the keys as `jwks.url`.',
+  },
 } as const
