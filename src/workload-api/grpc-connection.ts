@@ -139,7 +139,7 @@ export function serveGrpcConnection(socket: Socket, options: GrpcConnectionOptio
   function refuse(stream: Http2Stream<Call>, { grpc }: Http2Request, { code, rawMessage }: ConnectError): void {
     if (!grpc) return codec.answer(stream, { status: 415, requestId: '' })
     const headers = createHeaderList()
-    addHeader(headers, 'grpc-message', encodeURIComponent(rawMessage))
+    addHeader(headers, GRPC_MESSAGE, percentEncoded(rawMessage))
     codec.answer(stream, { status: 200, grpcStatus: code, requestId: '', headers })
   }
 
@@ -174,6 +174,13 @@ export function serveGrpcConnection(socket: Socket, options: GrpcConnectionOptio
   }
 }
 
+const GRPC_MESSAGE = 'grpc-message'
+
+/** As gRPC over HTTP/2 asks: all but visible ASCII, and `%`. Clients show what is encoded beyond that as it came (grpc-js does). */
+function percentEncoded(text: string): string {
+  return text.toWellFormed().replace(/[^ -~]|%/gu, encodeURIComponent)
+}
+
 /** Undefined for what `Headers` does not take. */
 function headersOf({ names, values }: HeaderList): Headers | undefined {
   const headers = new Headers()
@@ -187,7 +194,7 @@ function headersOf({ names, values }: HeaderList): Headers | undefined {
 
 function listOf(headers: Headers | undefined, more?: HeaderList): HeaderList {
   const list = createHeaderList()
-  headers?.forEach((value, name) => addHeader(list, name, value))
+  headers?.forEach((value, name) => addHeader(list, name, name === GRPC_MESSAGE ? percentEncoded(decodeURIComponent(value)) : value))
   more?.names.forEach((name, index) => addHeader(list, name, more.values[index] ?? ''))
   return list
 }

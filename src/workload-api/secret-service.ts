@@ -77,9 +77,9 @@ export function createSecretService(source: WorkloadSource, clock: Clock, log: L
       let due = false
       for (const request of inbox.take()) {
         checkType(request.typeUrl)
+        noteRefusal(request.errorDetail)
         // An answer to what was replaced since; the one to the newest is on its way.
         if (request.responseNonce !== '' && sent !== undefined && request.responseNonce !== sent.nonce) continue
-        noteRefusal(request.errorDetail)
         if (names === undefined || !isSame(names, request.resourceNames)) due = true
         names = request.resourceNames
       }

@@ -17,7 +17,7 @@ const loaded = grpc.loadPackageDefinition(
     readonly service: { readonly secret: { readonly v3: { readonly SecretDiscoveryService: grpc.ServiceClientConstructor } } }
     readonly extensions: {
       readonly transport_sockets: {
-        readonly tls: { readonly v3: Readonly<Record<'Secret' | 'SPIFFECertValidatorConfig', grpc.MessageTypeDefinition<object, object>>> }
+        readonly tls: { readonly v3: Readonly<Record<'Secret' | 'SPIFFECertValidatorConfig', { deserialize(bytes: Buffer): object }>> }
       }
     }
   }
@@ -46,6 +46,8 @@ export interface TestClient extends Disposable {
   /** @throws grpc.ServiceError */
   call(method: string, message?: Message, options?: { readonly header?: string | undefined }): Promise<Message>
   open(method: string, message?: Message, options?: { readonly header?: string | undefined }): TestStream
+  /** An empty message to any path; resolves with the error. @throws if there is none */
+  refused(path: string, options?: { readonly header?: string | undefined }): Promise<grpc.ServiceError>
 }
 
 export interface TestClientOptions {
@@ -90,6 +92,14 @@ function makeClient(
       const isBoth = Client.service[method]!.requestStream
       const stream = isBoth ? (client as Message)[method](metadata(header)) : (client as Message)[method](message ?? {}, metadata(header))
       return followStream(stream as grpc.ClientDuplexStream<Message, Message>)
+    },
+    refused(path, { header } = {}) {
+      const { promise, resolve, reject } = Promise.withResolvers<grpc.ServiceError>()
+      const nothing = (): Buffer => Buffer.alloc(0)
+      client.makeUnaryRequest(path, nothing, nothing, {}, metadata(header), (error) =>
+        error === null ? reject(new Error(`${path} was answered`)) : resolve(error),
+      )
+      return promise
     },
     [Symbol.dispose]: () => client.close(),
   }
