@@ -41,6 +41,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   'node-forge': ['certs-tooling'],
   undici: ['svid-source', 'kube', 'token', 'cli'],
   pg: ['ca'],
+  diff: ['cli'],
   '@connectrpc/connect': ['workload-api'],
   '@connectrpc/connect-node': ['workload-api'],
   '@bufbuild/protobuf': ['workload-api'],

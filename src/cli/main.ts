@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   explain: async () => (await import('./explain.ts')).explainCommand,
   check: async () => (await import('./check.ts')).checkCommand,
   certs: async () => (await import('./certs.ts')).certs,
+  inject: async () => (await import('./inject.ts')).injectCommand,
   redirect: async () => (await import('./redirect.ts')).redirectCommand,
 }
 

@@ -43,7 +43,10 @@ export function injectManifests(documents: readonly unknown[], namespace: string
     const path = Object.hasOwn(TEMPLATES, kind) ? TEMPLATES[kind] : undefined
     const metadata = isMembers(document['metadata']) ? document['metadata'] : {}
     const own = typeof metadata['namespace'] === 'string' ? metadata['namespace'] : namespace
-    const name = `${kind === '' ? 'an object without a kind' : kind} ${own}/${typeof metadata['name'] === 'string' ? metadata['name'] : `#${objects.length + 1}`}`
+    const named = typeof metadata['name'] === 'string' ? metadata['name'] : `#${objects.length + 1}`
+    // Of what runs no pods it is not known whether it is in a namespace at all.
+    const place = path === undefined && metadata['namespace'] === undefined ? named : `${own}/${named}`
+    const name = `${kind === '' ? 'an object without a kind' : kind} ${place}`
     const tell = (outcome: InjectedObject['kind'], notes: readonly string[]): void => void objects.push({ name, kind: outcome, notes })
     if (path === undefined) {
       tell('left', ['it runs no pods'])
@@ -54,7 +57,7 @@ export function injectManifests(documents: readonly unknown[], namespace: string
       tell('refused', [`it has no pod with containers under \`${[...path, 'spec'].join('.')}\`.`])
       return document
     }
-    const pod = path.length === 0 ? template : named(template, document, kind)
+    const pod = path.length === 0 ? template : asOwned(template, document, kind)
     const verdict = decideInjection(pod, own, 'enabled', settings)
     if (verdict.kind === 'leave') tell('left', [verdict.because])
     else if (verdict.kind === 'refuse') tell('refused', verdict.problems)
@@ -68,7 +71,7 @@ export function injectManifests(documents: readonly unknown[], namespace: string
 }
 
 /** As the API server will show it: owned by its workload. Only for what its service is called. */
-function named(template: Pod, { metadata }: Members, kind: string): Pod {
+function asOwned(template: Pod, { metadata }: Members, kind: string): Pod {
   const name = isMembers(metadata) && typeof metadata['name'] === 'string' ? metadata['name'] : ''
   return name === '' ? template : { ...template, metadata: { ...template.metadata, ownerReferences: [{ kind, name, controller: true }] } }
 }

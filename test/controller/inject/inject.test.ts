@@ -267,7 +267,7 @@ test('manifests of every kind, lists too; what runs no pods stays; once more cha
       ...workloads.map(({ kind }) => `${kind} shop/x injected`),
       'CronJob shop/x injected',
       'Pod other/x injected',
-      'Service shop/x left',
+      'Service x left',
       'Deployment shop/y injected',
       'Deployment shop/broken refused',
     ],
