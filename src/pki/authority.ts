@@ -15,6 +15,7 @@ import { isTrustDomain, parseSpiffeId } from '#identity/spiffe-id'
 import { generatePrivateKey, keyIdentifier, type KeyAlgorithm, parsePrivateKey, privateKeyPem, publicKeyOf } from './keys.ts'
 import { certificatesOfPem, formatPem } from './pem.ts'
 import { authorityKeyIdentifier, type NameParts, randomSerial, signCertificate, subjectKeyIdentifier } from './sign-certificate.ts'
+import { organisation } from './svid-profile.ts'
 
 /** Who signs certificates of one trust domain. Times are ms since the epoch. */
 export interface Authority {
@@ -174,11 +175,6 @@ function authorityName(trustDomain: string, kind: 'root' | 'intermediate', keyId
     ['O', organisation(trustDomain)],
     ['CN', `Postern ${kind} ${keyId.slice(0, 16)}`],
   ]
-}
-
-/** The trust domain as an organization name, which RFC 5280 (ub-organization-name) bounds to 64 characters. */
-export function organisation(trustDomain: string): string {
-  return trustDomain.length <= 64 ? trustDomain : `${trustDomain.slice(0, 61)}...`
 }
 
 function unusable(why: string, cause?: unknown): PosternError {

@@ -11,13 +11,11 @@ import {
 } from '@peculiar/x509'
 import { PosternError } from '#base/errors'
 import { parseSpiffeId } from '#identity/spiffe-id'
-import { type Authority, organisation } from './authority.ts'
+import type { Authority } from './authority.ts'
 import { generatePrivateKey, type KeyAlgorithm, keyWeakness, privateKeyPem, publicKeyOf } from './keys.ts'
 import { certificatesPem } from './pem.ts'
 import { authorityKeyIdentifier, randomSerial, signCertificate, subjectKeyIdentifier } from './sign-certificate.ts'
-
-/** How far a leaf's life begins in the past, for peers whose clock is behind ours. */
-export const BACKDATE_MS = 60_000
+import { BACKDATE_MS, organisation } from './svid-profile.ts'
 
 export interface SvidRequest {
   readonly authority: Authority

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
-import { type AcceptLimits, createAcceptQueue } from '#proxy/accept-queue'
+import { type AcceptLimits, createAcceptQueue } from '#base/accept-queue'
 
 interface TestSocket extends EventEmitter {
   readonly remoteAddress: string
