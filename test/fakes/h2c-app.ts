@@ -43,6 +43,7 @@ export function answerWithLength(stream: ServerHttp2Stream, headers: IncomingHtt
     length += chunk.length
   })
   stream.on('end', () => {
+    if (stream.destroyed) return
     const wanted = headers['x-bytes']
     stream.respond({ ':status': 200 })
     stream.end(wanted === undefined ? String(length) : Buffer.alloc(Number(wanted), 'x'))

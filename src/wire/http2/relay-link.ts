@@ -118,7 +118,10 @@ export class RelayLink<C> implements Http2Link<C> {
       onEnded: () => handler.onRoom?.(),
       onStreamFault(stream, fault) {
         const exchange = live(stream)
-        if (exchange !== undefined) exchange.owner.onUpstreamFault(exchange, fault.reason, fault.detail)
+        if (exchange === undefined) return
+        // Whoever reads the record must see whose fault it was.
+        if (fault.reason === 'ERR_UPSTREAM_RESPONSE') exchange.owner.onUpstreamFault(exchange, fault.reason, fault.detail)
+        else exchange.owner.onUpstreamFault(exchange, 'ERR_HTTP2_UPSTREAM_PROTOCOL', `${fault.reason}: ${fault.detail}`)
       },
       onCredit(stream, increment) {
         if (stream === undefined) return handler.onCredit(increment)
