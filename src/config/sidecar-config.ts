@@ -15,6 +15,7 @@ export const DEFAULTS = {
   namespace: 'default',
   tls: { minVersion: 'TLSv1.3', groups: ['X25519MLKEM768', 'X25519', 'P-256'] },
   protocol: 'http1',
+  connectionAge: 600_000,
   limits: {
     connections: 10_000,
     connectionsPerPeer: 5_000,
@@ -122,6 +123,8 @@ export interface OutboundConfig {
   /** Who the server may be; at least one. */
   readonly peer: readonly SpiffeId[]
   readonly protocol: Protocol
+  /** Ms after which an HTTP/2 connection to the destination takes no more requests, ± 10 %. */
+  readonly connectionAge: number
   readonly limits: Limits
   readonly timeouts: Timeouts
 }

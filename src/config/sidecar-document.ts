@@ -72,8 +72,7 @@ const paths = map({
   ignoreCase: optional(flag, DEFAULTS.paths.ignoreCase),
 })
 
-const inboundProtocol = word(['http1', 'http2', 'both', 'tcp'])
-const outboundProtocol = word(['http1', 'tcp'], ['http2'])
+const protocol = word(['http1', 'http2', 'both', 'tcp'])
   connectionsPerPeer: optional(integer(1, 1_000_000)),
   streamsPerPeer: optional(integer(1, 1_000_000)),
   bodyRate: optional(size('0B', '1MiB')),
@@ -83,7 +82,7 @@ const inboundEntry = map({
   listen: required(tcpListen),
   app: required(address()),
   unsafeApp: optional(flag, false),
-  protocol: optional(inboundProtocol, DEFAULTS.protocol),
+  protocol: optional(protocol, DEFAULTS.protocol),
   limits: optional(inboundLimits),
   timeouts: optional(inboundTimeouts),
   paths: optional(paths),
@@ -98,7 +97,8 @@ const outboundEntry = map({
   hosts: optional(list(host()), []),
   to: required(oneOrMore(tcpTarget)),
   peer: required(oneOrMore(spiffeId)),
-  protocol: optional(outboundProtocol, DEFAULTS.protocol),
+  protocol: optional(protocol, DEFAULTS.protocol),
+  connectionAge: optional(span('10ms', '1d'), DEFAULTS.connectionAge),
   limits: optional(map(commonLimits)),
   timeouts: optional(map(commonTimeouts)),
 })
@@ -221,8 +221,8 @@ function toInbound(entry: Read<typeof inboundEntry>): InboundConfig {
 }
 
 function toOutbound(entry: Read<typeof outboundEntry>): OutboundConfig {
-  const { listen, hosts, to, peer, protocol } = entry
-  return { listen, hosts, to, peer, protocol, ...toBounds(entry) }
+  const { listen, hosts, to, peer, protocol, connectionAge } = entry
+  return { listen, hosts, to, peer, protocol, connectionAge, ...toBounds(entry) }
 }
 
 function toPaths(read: Read<typeof paths> | undefined): PathsConfig {

@@ -13,7 +13,7 @@ import type { ConnectionDescription } from './registry.ts'
 import type { Decidable } from './request-path.ts'
 
 export class Http2Stream implements Decidable, RecordedExchange {
-  readonly exchange: Http2Exchange<Http2Stream>
+  readonly exchange: Http2Exchange<unknown>
   readonly request: Http2Request
   readonly startedAt: number
   readonly startedMono: number
@@ -33,7 +33,7 @@ export class Http2Stream implements Decidable, RecordedExchange {
   counted = false
   #pace: BodyPace | undefined
 
-  constructor(exchange: Http2Exchange<Http2Stream>, request: Http2Request, startedAt: number, startedMono: number) {
+  constructor(exchange: Http2Exchange<unknown>, request: Http2Request, startedAt: number, startedMono: number) {
     this.exchange = exchange
     this.request = request
     this.startedAt = startedAt

@@ -5,10 +5,15 @@ import { type Address, formatAddress } from '#base/units'
 import type { OutboundConfig } from '#config/sidecar-config'
 import type { Snapshot } from '#config/snapshot'
 import type { ListenerMetrics } from '#telemetry/metrics'
+import { createHttp2Resources } from '#wire/http2/resources'
+import { createFlushTurn } from './flush-turn.ts'
 import { serveHttp1 } from './http1-connection.ts'
+import { Http2Outbound } from './http2-outbound.ts'
+import { createHttp2Pool } from './http2-pool.ts'
 import type { Surroundings } from './inbound-state.ts'
 import { createOutboundDialer } from './outbound-dial.ts'
 import { createOutboundPool } from './outbound-pool.ts'
+import { UndecidedConnection } from './outbound-preface.ts'
 import { type OutboundListenerState, type OutboundRoute, OutboundService } from './outbound-service.ts'
 import { boundPort, listen, plainAddress } from '#base/sockets'
 import { TcpOutbound } from './tcp-outbound.ts'
@@ -46,17 +51,27 @@ export async function openOutboundListener(options: OutboundOptions): Promise<Ou
   if (first === undefined) throw new TypeError('an outbound listener needs an entry')
   const name = formatAddress(options.listen)
   const dialer = first.protocol === 'tcp' ? createOutboundDialer({ ...options, config: first, alpnProtocols: undefined }) : undefined
+  const { protocol } = first
+  const resources = createHttp2Resources()
+  const turn = createFlushTurn()
   const routes = new Map<string, OutboundRoute>()
   for (const config of dialer === undefined ? entries : []) {
-    const route = { config, pool: createOutboundPool({ ...options, config }) }
+    const route: OutboundRoute = {
+      config,
+      http1: protocol === 'http2' ? undefined : createOutboundPool({ ...options, config }),
+      http2: protocol === 'http1' ? undefined : createHttp2Pool({ ...options, config, resources, turn }),
+    }
     for (const host of config.hosts.length === 0 ? [''] : config.hosts) routes.set(host, route)
   }
-  const pools = [...new Set(routes.values())].map((route) => route.pool)
+  const pools = [...new Set(routes.values())].flatMap(({ http1, http2 }) => [http1, http2].filter((pool) => pool !== undefined))
   let connections = 0
   const state: OutboundListenerState = {
     ...options,
     name,
     limits: { bytes: first.limits.headBytes, headers: first.limits.headers },
+    streams: first.limits.streams,
+    resources,
+    turn,
     timeouts: first.timeouts,
     routes,
     connectionClosed() {
@@ -80,6 +95,15 @@ export async function openOutboundListener(options: OutboundOptions): Promise<Ou
       options.registry.add(new TcpOutbound(socket, state, dialer, sourceIp))
       return
     }
+    if (protocol === 'http1' || protocol === 'http2') serve(socket, protocol, sourceIp)
+    else options.registry.add(new UndecidedConnection(socket, state, sourceIp, (found) => serve(socket, found, sourceIp)))
+  })
+
+  function serve(socket: Socket, spoken: 'http1' | 'http2', sourceIp: string): void {
+    if (spoken === 'http2') {
+      options.registry.add(new Http2Outbound(socket, state, sourceIp))
+      return
+    }
     const origin: ConnectionOrigin = {
       listener: name,
       direction: 'outbound',
@@ -89,7 +113,7 @@ export async function openOutboundListener(options: OutboundOptions): Promise<Ou
       tls: undefined,
     }
     serveHttp1(socket, new OutboundService(state, origin))
-  })
+  }
 
   return {
     name,

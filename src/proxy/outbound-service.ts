@@ -6,9 +6,12 @@ import { normaliseHost } from '#http/authority'
 import type { Decision } from '#policy/decision'
 import type { ListenerMetrics } from '#telemetry/metrics'
 import type { HeadLimits } from '#wire/http1/limits'
+import type { Http2Resources } from '#wire/http2/resources'
 import type { Exchange } from './exchange.ts'
+import type { FlushTurn } from './flush-turn.ts'
 import type { Http1Service, Http1Timeouts } from './http1-connection.ts'
 import type { Http1Upstream } from './http1-upstream.ts'
+import type { Http2Pool } from './http2-pool.ts'
 import type { Surroundings } from './inbound-state.ts'
 import type { OutboundPool } from './outbound-pool.ts'
 import { issuePermit } from './permit.ts'
@@ -17,14 +20,20 @@ import type { Registry } from './registry.ts'
 import { nameRequest } from './request-path.ts'
 import { takeReservedHeaders, writeRequest } from './rewrite.ts'
 
+/** A destination, with connections for each protocol that the listener takes. */
 export interface OutboundRoute {
   readonly config: OutboundConfig
-  readonly pool: OutboundPool
+  readonly http1: OutboundPool | undefined
+  readonly http2: Http2Pool | undefined
 }
 
 export interface OutboundListenerState extends Surroundings {
   readonly name: string
   readonly limits: HeadLimits
+  /** HTTP/2 streams at once on one connection. */
+  readonly streams: number
+  readonly resources: Http2Resources
+  readonly turn: FlushTurn
   readonly timeouts: Http1Timeouts
   readonly metrics: ListenerMetrics
   /** By normalised host; `''` is for any host. */
@@ -74,7 +83,7 @@ export class OutboundService implements Http1Service {
     exchange.path = request.path
     if (this.listener.log.overloaded) return exchange.refuse('ERR_RECORDS_OVERLOADED', '')
     const route = this.listener.routes.get(exchange.host) ?? this.listener.routes.get('')
-    if (route === undefined) return exchange.refuse('ERR_OUTBOUND_NO_ROUTE', '')
+    if (route?.http1 === undefined) return exchange.refuse('ERR_OUTBOUND_NO_ROUTE', '')
     exchange.decision = ALLOWED
     const head = writeRequest(
       exchange,
@@ -82,7 +91,7 @@ export class OutboundService implements Http1Service {
       request.authority === '' ? (route.config.hosts[0] ?? 'localhost') : request.authority,
       '',
     )
-    this.#pool = route.pool
+    this.#pool = route.http1
     exchange.forward(issuePermit(ALLOWED, head))
   }
 

@@ -276,7 +276,6 @@ const later: readonly (readonly [string, string])[] = [
   ['spec.identity.workloadApi', `${HEAD}    workloadApi: {}\n${INBOUND}`],
   ['spec.workloadApi', `${HEAD}${INBOUND}  workloadApi: { listen: unix:w.sock }\n`],
   ['spec.tokens', `${HEAD}${INBOUND}  tokens: []\n`],
-  ['spec.outbound[0].protocol: http2', `${HEAD}${OUTBOUND}      protocol: http2\n`],
   ['spec.inbound[0].unknownTokens: pass', `${HEAD}${INBOUND}      unknownTokens: pass\n`],
   ['spec.inbound[0].assertion', `${HEAD}${INBOUND}      assertion: true\n`],
   ['spec.inbound[0].onExpiry', `${HEAD}${INBOUND}      onExpiry: warn\n`],
