@@ -30,6 +30,8 @@ export interface WatchOptions<T extends KubeObject> extends ListOptions {
   readonly resource: Resource
   readonly clock: Clock
   readonly random: () => number
+  /** What is kept of an object. Its metadata needs uid and resourceVersion. Default: all of it. */
+  readonly project?: (object: KubeObject) => T
   /** After each change, with the object as it is now (undefined: gone) and as it was. Never before all are listed; then once for each object. */
   readonly onChange: (now: T | undefined, before: T | undefined) => void
   readonly onFault?: (error: PosternError) => void
@@ -51,6 +53,7 @@ const MAX_EVENT = 16 * 1024 * 1024
 
 export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Watched<T> {
   const { client, resource, clock, random, onChange, resync = 600_000, backoff = { first: 200, max: 30_000 } } = options
+  const project = options.project ?? ((object) => object as T)
   const objects = new Map<string, T>()
   const ending = new AbortController()
   const { promise: ready, resolve: becomeReady } = Promise.withResolvers<void>()
@@ -81,7 +84,7 @@ export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Wa
   }
 
   async function listAll(): Promise<void> {
-    const list = await client.list<T>(resource, options)
+    const list = await client.list<KubeObject>(resource, options)
     listedAt = clock.monotonic()
     const gone = new Set(objects.keys())
     for (const object of list.items) {
@@ -109,7 +112,7 @@ export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Wa
       }
       attempt = 0
       told = true
-      if (type === 'ADDED' || type === 'MODIFIED') put(object as KubeObject as T)
+      if (type === 'ADDED' || type === 'MODIFIED') put(object)
       else if (type === 'DELETED') dropOlder(object)
       version = object.metadata.resourceVersion
     }
@@ -117,10 +120,11 @@ export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Wa
   }
 
   /** An event that comes late, or again, changes nothing. */
-  function put(object: T): void {
-    const { uid } = object.metadata
+  function put(found: KubeObject): void {
+    const { uid } = found.metadata
     const before = objects.get(uid)
-    if (before !== undefined && !isNewer(object, before)) return
+    if (before !== undefined && !isNewer(found, before)) return
+    const object = project(found)
     objects.set(uid, object)
     onChange(object, before)
   }

@@ -15,7 +15,10 @@ export interface KubeApiFake extends AsyncDisposable {
   readonly access: KubeAccess
   /** Requests so far: `GET /api/v1/pods?watch=true`. */
   readonly requests: readonly string[]
-  put(resource: Resource, object: { metadata: { name: string; namespace?: string } } & Record<string, unknown>): KubeObject
+  put(
+    resource: Resource,
+    object: { readonly metadata: { readonly name: string } & Record<string, unknown> } & Record<string, unknown>,
+  ): KubeObject
   remove(resource: Resource, name: string): void
   objects(resource: Resource): readonly KubeObject[]
   /** Breaks all watches off, in the middle of a line if asked. */
