@@ -6,6 +6,7 @@ import { configReasons } from './reasons/config.ts'
 import { httpReasons } from './reasons/http.ts'
 import { http2Reasons } from './reasons/http2.ts'
 import { kubeReasons } from './reasons/kube.ts'
+import { identityReasons } from './reasons/identity.ts'
 import { policyReasons } from './reasons/policy.ts'
 import { proxyReasons } from './reasons/proxy.ts'
 import { svidReasons } from './reasons/svid.ts'
@@ -22,6 +23,8 @@ export const REASONS = {
   ...svidReasons,
   ...httpReasons,
   ...http2Reasons,
+  ...identityReasons,
+  ...workloadApiReasons,
   ...policyReasons,
   ...proxyReasons,
   ...configReasons,

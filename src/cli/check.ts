@@ -1,11 +1,12 @@
 /** `postern check`: the doctor. Named checks in categories; what fails says what to do. */
 import { resolve } from 'node:path'
 import { systemClock } from '#base/clock'
+import type { SidecarConfig } from '#config/sidecar-config'
 import { parseArguments, usage } from './arguments.ts'
 import { checkApp } from './check/app.ts'
 import { CHECKS, type CheckId, type CheckResult } from './check/catalogue.ts'
 import { checkConfiguration, checkGroups, checkRuntime } from './check/configuration.ts'
-import { checkIdentity } from './check/identity.ts'
+import { type CheckedIdentity, checkFileIdentity } from './check/identity.ts'
 import { checkOutbound } from './check/outbound.ts'
 import { checkSidecar } from './check/sidecar.ts'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
@@ -20,7 +21,8 @@ Usage: postern check [--config FILE] [options]
   --offline      looks at files only: connects to nothing, listens on nothing
   --output json  prints the results as JSON
 
-Looks at the document, policies, certificates, keys and bundles; at the sidecar, if one runs; and tries the app (directly, and around
+Looks at the document, policies, certificates, keys and bundles; at the
+certificate authority, where identity comes from one, without spending a token; at the sidecar, if one runs; and tries the app (directly, and around
 the sidecar) and every destination of outbound calls. \`√\` holds, \`‼\` is a warning, \`×\` has failed, \`-\` could not be looked at.
 docs/checks.md has a section for each check.
 Exit status: 0 nothing failed, 1 something failed, 2 the document or a policy is wrong.
@@ -69,13 +71,19 @@ async function* runChecks(file: string | undefined, offline: boolean, cwd: strin
   const { config, results } = await checkConfiguration(file, cwd, systemClock.now())
   yield* results
   if (config === undefined) return
-  const own = await checkIdentity(config, systemClock.now())
+  const own = await checkIdentity(config, offline)
   yield* own.results
   if (offline) return
   const sidecar = await checkSidecar(config)
   yield* sidecar.results
   yield* await checkApp(config, sidecar.running)
   yield* await checkOutbound(config, own.identity, () => systemClock.now())
+}
+
+async function checkIdentity(config: SidecarConfig, offline: boolean): Promise<CheckedIdentity> {
+  if (config.identity.kind === 'files') return checkFileIdentity(config.identity, config, systemClock.now())
+  const { checkCaIdentity } = await import('./check/ca.ts')
+  return checkCaIdentity(config.identity, config, offline)
 }
 
 function formatResult({ id, status, details }: CheckResult, colour: boolean): string {

@@ -73,6 +73,34 @@ export function map<F extends Fields>(fields: F): Reader<Values<F>> {
   return { fields, read: (value, place) => readMap(fields, value, place) as Values<F> | undefined }
 }
 
+type Choice<F extends Fields> = { readonly [K in keyof F]: Values<F>[K] | undefined }
+
+/** A map with exactly one of these keys; the values of the others are undefined. */
+export function exactlyOne<F extends Fields>(fields: F): Reader<Choice<F>> {
+  const words = Object.keys(fields)
+    .map((word) => `\`${word}\``)
+    .join(', ')
+  const optionalFields = Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, { ...field, required: false }]))
+  return {
+    fields: optionalFields,
+    read(value, place) {
+      const before = place.problems.length
+      const read = readMap(optionalFields, value, place)
+      if (value.kind !== 'map') return undefined
+      const given = value.entries.filter(({ key }) => Object.hasOwn(fields, key))
+      const [first, second] = given
+      if (first === undefined) {
+        // A key that is unknown was probably meant to be the one.
+        if (place.problems.length > before) return undefined
+        return complain(place, value.at, 'ERR_CONFIG_MISSING_KEY', `\`${place.path}\` must have one of ${words}.`)
+      }
+      if (second === undefined) return read as Choice<F> | undefined
+      const message = `\`${place.path}\` has both \`${first.key}\` and \`${second.key}\`; give exactly one of ${words}.`
+      return complain(place, second.keyAt, 'ERR_CONFIG_VALUE', message)
+    },
+  }
+}
+
 function readMap(fields: Fields, value: LocatedValue, place: Place): Record<string, unknown> | undefined {
   if (value.kind !== 'map') return refuseValue(place, value, `a map of ${listWords(Object.keys(fields))}`)
   const before = place.problems.length

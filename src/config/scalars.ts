@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import type { LocatedValue } from '#base/located'
 import { nearest } from '#base/suggest'
 import { type Address, isLoopback, parseAddress, parseSize, parseSpan, type TcpAddress } from '#base/units'
-import { parseSpiffeId, type SpiffeId } from '#identity/spiffe-id'
+import { isTrustDomain, parseSpiffeId, type SpiffeId } from '#identity/spiffe-id'
 import { complain, type Place, type Reader, refuseValue } from './reader.ts'
 
 /** What Linux takes as the path of a Unix socket (sockaddr_un, less the final NUL). */
@@ -177,5 +177,19 @@ export const spiffeId: Reader<SpiffeId> = {
       )
     }
     return parsed.value
+  },
+}
+
+/** `example.org`: the name of a trust domain, without a scheme. */
+export const trustDomainName: Reader<string> = {
+  read(value, place) {
+    const found = textOf(value)
+    if (found !== undefined && isTrustDomain(found)) return found
+    const bare =
+      found
+        ?.replace(/^spiffe:\/\//i, '')
+        .split('/')[0]
+        ?.toLowerCase() ?? ''
+    return refuseValue(place, value, 'the name of a trust domain, such as `example.org`', isTrustDomain(bare) ? bare : undefined)
   },
 }

@@ -49,8 +49,24 @@ export interface FileIdentityConfig {
   readonly bundle: string
 }
 
-/** `ca` and `workloadApi` join this union when they are implemented. */
-export type IdentityConfig = FileIdentityConfig
+/** How a workload shows the authority who it is. */
+export type AttestationMethod = 'joinToken' | 'serviceAccountToken' | 'oidc'
+
+/** An identity that the authority (`postern ca`) issues and renews. Paths are absolute. */
+export interface CaIdentityConfig {
+  readonly kind: 'ca'
+  readonly address: TcpAddress
+  /** Undefined: the one that the authorities in the bundle name. */
+  readonly trustDomain: string | undefined
+  /** What the authority itself is verified against before it has been spoken to: PEM, or a SPIFFE bundle (`*.json`). */
+  readonly bundle: string
+  readonly attest: { readonly method: AttestationMethod; readonly file: string }
+  /** Folder in which the last good identity is kept; undefined: in memory only. */
+  readonly cache: string | undefined
+}
+
+/** `workloadApi` joins this union when it is implemented. */
+export type IdentityConfig = FileIdentityConfig | CaIdentityConfig
 
 export interface FederatedBundleConfig {
   readonly trustDomain: string
@@ -67,14 +83,22 @@ export interface TlsConfig {
 export interface Limits {
   /** Open connections of the listener. */
   readonly connections: number
+  /** Of those, how many may be of one SPIFFE ID. */
+  readonly connectionsPerPeer: number
   /** Bytes of a request's head, or of a decoded HTTP/2 header list. */
   readonly headBytes: number
   /** Header lines of one head. */
   readonly headers: number
   /** HTTP/2 streams at once on one connection. */
   readonly streams: number
+  /** HTTP/2 streams at once on all connections of one SPIFFE ID. */
+  readonly streamsPerPeer: number
+  /** Bytes a second at which a request's body must come, averaged over `timeouts.idle`; 0: a byte within that time is enough. */
+  readonly bodyRate: number
   /** TLS handshakes in flight. */
   readonly handshakes: number
+  /** Of those, how many may be from one source address. */
+  readonly handshakesPerSource: number
   /** TLS handshakes begun in one turn of the event loop. */
   readonly handshakesPerTurn: number
 }
@@ -83,8 +107,6 @@ export interface Limits {
 export interface Timeouts {
   readonly handshake: number
   readonly head: number
-  /** Of those, how many may be of one SPIFFE ID. */
-  readonly connectionsPerPeer: number
   readonly idle: number
   readonly connect: number
   /** How long a tunnel may stay closed on one side. */

@@ -4,7 +4,7 @@ import { entryOf, type LocatedValue, type Problem } from '#base/located'
 import { normaliseHost } from '#http/authority'
 import { isTrustDomain } from '#identity/spiffe-id'
 import { checkListeners } from './listeners.ts'
-import { list, map, named, notYet, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
+import { exactlyOne, list, map, named, notYet, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
 import {
   address,
   filePath,
@@ -19,10 +19,12 @@ import {
   tcpListen,
   tcpTarget,
   text,
+  trustDomainName,
   word,
 } from './scalars.ts'
 import {
   DEFAULTS,
+  type IdentityConfig,
   type InboundConfig,
   type Limits,
   type OutboundConfig,
@@ -41,9 +43,19 @@ const files = map({
   bundle: required(filePath),
 })
 
-const identity = map({
-  files: required(files),
-  ca: notYet('an identity from a CA', 'give `files`'),
+const tokenFile = map({ file: required(filePath) })
+
+const ca = map({
+  address: required(tcpTarget),
+  trustDomain: optional(trustDomainName),
+  bundle: required(filePath),
+  attest: required(exactlyOne({ joinToken: optional(tokenFile), serviceAccountToken: optional(tokenFile), oidc: optional(tokenFile) })),
+  cache: optional(filePath),
+})
+
+const identity = exactlyOne({
+  files: optional(files),
+  ca: optional(ca),
   workloadApi: notYet('an identity from a Workload API', 'give `files`'),
 })
 
@@ -62,7 +74,11 @@ const commonTimeouts = {
 }
 const inboundLimits = map({
   ...commonLimits,
+  connectionsPerPeer: optional(integer(1, 1_000_000)),
+  streamsPerPeer: optional(integer(1, 1_000_000)),
+  bodyRate: optional(size('0B', '1MiB')),
   handshakes: optional(integer(1, 10_000)),
+  handshakesPerSource: optional(integer(1, 10_000)),
   handshakesPerTurn: optional(integer(1, 1_000)),
 })
 const inboundTimeouts = map({ ...commonTimeouts, handshake: optional(span('10ms', '1m')) })
@@ -73,11 +89,7 @@ const paths = map({
 })
 
 const protocol = word(['http1', 'http2', 'both', 'tcp'])
-  connectionsPerPeer: optional(integer(1, 1_000_000)),
-  streamsPerPeer: optional(integer(1, 1_000_000)),
-  bodyRate: optional(size('0B', '1MiB')),
 
-  handshakesPerSource: optional(integer(1, 10_000)),
 const inboundEntry = map({
   listen: required(tcpListen),
   app: required(address()),
@@ -197,7 +209,7 @@ function toConfig({ metadata, spec }: Read<typeof sidecarReader>, file: string, 
     name: metadata.name,
     namespace: metadata.namespace,
     labels: Object.freeze(Object.fromEntries(metadata.labels)),
-    identity: { kind: 'files', ...spec.identity.files },
+    identity: toIdentity(spec.identity),
     federation: spec.federation.map(([trustDomain, { bundle }]) => ({ trustDomain, bundle })),
     tls: spec.tls,
     inbound: spec.inbound.map(toInbound),
@@ -209,6 +221,20 @@ function toConfig({ metadata, spec }: Read<typeof sidecarReader>, file: string, 
     health: spec.health === 'off' ? undefined : (spec.health ?? defaultAddress(DEFAULTS.health, place)),
     drain: spec.drain,
   }
+}
+
+/** The reader has seen to it that exactly one source is there. */
+function toIdentity({ files: fromFiles, ca: fromCa }: Read<typeof identity>): IdentityConfig {
+  if (fromFiles !== undefined) return { kind: 'files', ...fromFiles }
+  if (fromCa === undefined) throw new TypeError('An identity has a source.')
+  const { attest, ...rest } = fromCa
+  const [method, file] =
+    attest.joinToken !== undefined
+      ? (['joinToken', attest.joinToken.file] as const)
+      : attest.serviceAccountToken !== undefined
+        ? (['serviceAccountToken', attest.serviceAccountToken.file] as const)
+        : (['oidc', attest.oidc?.file ?? ''] as const)
+  return { kind: 'ca', ...rest, attest: { method, file } }
 }
 
 function defaultAddress(text: string, place: Place): SidecarConfig['health'] {

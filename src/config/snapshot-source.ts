@@ -10,6 +10,7 @@ import { formatProblem, type Problem } from '#base/located'
 import type { CompiledPolicy } from '#policy/compile'
 import type { PolicyDocument } from '#policy/document'
 import type { Log } from '#telemetry/log'
+import type { TokenVerifier } from '#token/verifier'
 import { compilePolicies } from './compile.ts'
 import { type Configuration, loadConfiguration } from './load.ts'
 import { oneAtATime } from './one-at-a-time.ts'
@@ -17,6 +18,7 @@ import { createPolicyStore } from './policy-store.ts'
 import { configurationError, describeProblems, fileProblem, problemsOf } from './problems.ts'
 import type { SidecarConfig } from './sidecar-config.ts'
 import type { IdentityFeed, InputStatus, ReloadReport, Snapshot, SnapshotListener, SnapshotSource } from './snapshot.ts'
+import { openTokenKeys, tokenKeyStatus } from './token-keys.ts'
 import { createFileWatch, type Scan } from './watch.ts'
 
 export interface SnapshotSourceOptions {
@@ -30,6 +32,8 @@ export interface SnapshotSourceOptions {
   readonly log: Log
   /** Called after every reload. */
   readonly onReload?: (report: ReloadReport) => void
+  /** [0, 1), for delays between tries. Default: none is jittered. */
+  readonly random?: () => number
   /** Ms between polls of the files. Default 500. */
   readonly interval?: number
 }
@@ -50,7 +54,7 @@ interface Applied {
 
 /** @throws ERR_CONFIG_INVALID with every fault of every file: what is wrong at the start keeps the sidecar from starting */
 export async function createSnapshotSource(options: SnapshotSourceOptions): Promise<SnapshotSource> {
-  const { file, openIdentity, clock, log, onReload, interval } = options
+  const { file, openIdentity, clock, log, onReload, interval, random = () => 0.5 } = options
   const displayFolder = options.displayFolder ?? dirname(file)
   const store = createPolicyStore()
   const listeners = new Set<SnapshotListener>()
@@ -83,7 +87,7 @@ export async function createSnapshotSource(options: SnapshotSourceOptions): Prom
     scan = scanOf(file, loaded)
     watch.expect([file, ...next.policies], scan)
     sidecarStatus = statusAfter(file, sidecar, sidecarStatus, clock.now())
-    const config = await applyIdentity(next, problems)
+    const config = await applyTokens(await applyIdentity(next, problems), problems)
     store.take(roots, clock.now())
     const policyDigests = store.digests()
     const documents = store.documents()
@@ -119,6 +123,29 @@ export async function createSnapshotSource(options: SnapshotSourceOptions): Prom
     }
   }
 
+  /** What verifies the tokens of the new document's issuers, or, if that cannot be had, of the old one's. */
+  async function applyTokens(config: SidecarConfig, problems: Problem[]): Promise<SidecarConfig> {
+    const { trustDomain } = feed.current.identity.id
+    if (isDeepStrictEqual([config.tokens, trustDomain], [applied.config.tokens, tokensOf])) {
+      void tokens?.reload()
+      return config
+    }
+    try {
+      const opened = await openTokenKeys(config.tokens, { trustDomain, clock, log, random, all: true })
+      endTokens?.()
+      tokens?.close()
+      tokens = opened
+      tokensOf = trustDomain
+      endTokens = opened?.subscribe(swap)
+      if (closed) opened?.close()
+      return config
+    } catch (error) {
+      problems.push(...problemsOf(error, file))
+      retry = setTimeout(() => void reload(), RETRY_INTERVAL).unref()
+      return { ...config, tokens: applied.config.tokens }
+    }
+  }
+
   function follow(next: IdentityFeed): void {
     endFeed()
     feed.close()
@@ -130,11 +157,12 @@ export async function createSnapshotSource(options: SnapshotSourceOptions): Prom
 
   /** A new snapshot, if anything in it is new. In one turn: nobody sees a half of it. */
   function swap(): void {
-    const digest = digestOf(applied, feed)
-    if (digest === current.digest) return
+    const digest = digestOf(applied, feed, tokens)
+    if (digest === current.digest && tokens === current.tokens) return
     const previous = current
-    current = toSnapshot(applied, feed, previous.generation + 1, digest)
+    current = toSnapshot(applied, feed, tokens, previous.generation + 1, digest)
     for (const listener of listeners) listener(current, previous)
+    feed.applied?.(feed.current)
   }
 
   function announce(report: ReloadReport): void {
@@ -152,7 +180,9 @@ export async function createSnapshotSource(options: SnapshotSourceOptions): Prom
   }
 
   const first = await loadFirst(options, displayFolder)
-  let { feed } = first
+  let { feed, tokens } = first
+  /** The trust domain that they were opened for. */
+  let tokensOf = feed.current.identity.id.trustDomain
   store.take(first.loaded.roots, clock.now())
   let applied: Applied = {
     config: first.config,
@@ -166,13 +196,20 @@ export async function createSnapshotSource(options: SnapshotSourceOptions): Prom
   /** What was read last, good or bad. */
   let scan = scanOf(file, first.loaded)
   let reloadedAt = clock.now()
-  let current = toSnapshot(applied, feed, 1, digestOf(applied, feed))
+  let current = toSnapshot(applied, feed, tokens, 1, digestOf(applied, feed, tokens))
   let endFeed = feed.subscribe(swap)
+  let endTokens = tokens?.subscribe(swap)
+  feed.applied?.(feed.current)
   watch.expect([file, ...first.config.policies], scan)
   const warnings = [...problemsIn(first.loaded), ...duplicateNames(applied.documents)].map(formatProblem)
   if (warnings.length > 0) log.warn({ warnings }, 'The configuration has warnings.')
 
-  const status = (): readonly InputStatus[] => [sidecarStatus, ...store.status(), ...feed.status()]
+  const status = (): readonly InputStatus[] => [
+    sidecarStatus,
+    ...store.status(),
+    ...feed.status(),
+    ...(tokens?.status() ?? []).map(tokenKeyStatus),
+  ]
   return {
     get current() {
       return current
@@ -187,12 +224,15 @@ export async function createSnapshotSource(options: SnapshotSourceOptions): Prom
     },
     reload,
     status,
+    identityOrigin: () => feed.origin?.(),
     close() {
       closed = true
       clearTimeout(retry)
       watch.close()
       endFeed()
       feed.close()
+      endTokens?.()
+      tokens?.close()
       listeners.clear()
     },
   }
@@ -202,32 +242,60 @@ interface First {
   readonly loaded: Configuration
   readonly config: SidecarConfig
   readonly feed: IdentityFeed
+  readonly tokens: TokenVerifier | undefined
 }
 
 /** Reads all, so that all faults are reported at once. @throws ERR_CONFIG_INVALID */
-async function loadFirst({ file, openIdentity }: SnapshotSourceOptions, displayFolder: string): Promise<First> {
+async function loadFirst(options: SnapshotSourceOptions, displayFolder: string): Promise<First> {
+  const { file, openIdentity, clock, log, random = () => 0.5 } = options
   const loaded = await loadConfiguration({ file, displayFolder })
   const problems = [...problemsIn(loaded)]
   const { config } = loaded.sidecar
   const feed = config && (await openIdentity(config).catch((error: unknown) => void problems.push(...problemsOf(error, file))))
-  if (config !== undefined && feed !== undefined && !problems.some(({ severity }) => severity === 'error')) return { loaded, config, feed }
+  if (config !== undefined && feed !== undefined) {
+    const { trustDomain } = feed.current.identity.id
+    const tokens = await openTokenKeys(config.tokens, { trustDomain, clock, log, random }).catch((error: unknown) => {
+      problems.push(...problemsOf(error, file))
+      return undefined
+    })
+    if (!problems.some(({ severity }) => severity === 'error')) return { loaded, config, feed, tokens }
+    tokens?.close()
+  }
   feed?.close()
   throw configurationError(problems)
 }
 
-function toSnapshot({ config, policies, documents }: Applied, feed: IdentityFeed, generation: number, digest: string): Snapshot {
-  const { identity, trust } = feed.current
-  return Object.freeze({ generation, digest, shortDigest: digest.slice(0, 12), config, policies, documents, identity, trust })
+function toSnapshot(
+  { config, policies, documents }: Applied,
+  feed: IdentityFeed,
+  tokens: TokenVerifier | undefined,
+  generation: number,
+  digest: string,
+): Snapshot {
+  const { identity, trust, lease = { validUntil: identity.facts.notAfter } } = feed.current
+  return Object.freeze({
+    generation,
+    digest,
+    shortDigest: digest.slice(0, 12),
+    config,
+    policies,
+    documents,
+    identity,
+    trust,
+    tokens,
+    lease,
+  })
 }
 
 /** Over everything in force but private keys: equal digests, equal decisions. Paths are relative, so that hosts can be compared. */
-function digestOf({ config, digest, policyDigests, needsRestart }: Applied, feed: IdentityFeed): string {
+function digestOf({ config, digest, policyDigests, needsRestart }: Applied, feed: IdentityFeed, tokens: TokenVerifier | undefined): string {
   const { identity, trust } = feed.current
   const policies = [...policyDigests].map(([path, content]) => `policy ${JSON.stringify(relative(dirname(config.file), path))} ${content}`)
   const lines = [
     `sidecar ${digest} ${needsRestart.join(' ')}`,
     `identity ${createHash('sha256').update(identity.certificatePem).digest('hex')}`,
     `trust ${trust.digest}`,
+    `tokens ${tokens?.digest ?? '-'}`,
     ...policies.toSorted(),
   ]
   return createHash('sha256').update(lines.join('\n')).digest('hex')

@@ -1,9 +1,11 @@
 /** The one immutable value that decisions depend on, and where the next one comes from. */
 import type { Problem } from '#base/located'
+import type { ReasonCode } from '#base/reasons'
 import type { TrustStore } from '#pki/trust-store'
 import type { WorkloadIdentity } from '#pki/workload-identity'
 import type { CompiledPolicy } from '#policy/compile'
 import type { PolicyDocument } from '#policy/document'
+import type { TokenVerifier } from '#token/verifier'
 import type { SidecarConfig } from './sidecar-config.ts'
 
 /** Everything in force at one moment. Never changed, only replaced. */
@@ -22,13 +24,16 @@ export interface Snapshot {
   readonly documents: readonly PolicyDocument[]
   readonly identity: WorkloadIdentity
   readonly trust: TrustStore
+  /** Undefined where no issuer is configured. */
+  readonly tokens: TokenVerifier | undefined
+  readonly lease: IdentityLease
 }
 
 /** How one input stands. */
 export interface InputStatus {
   /** Absolute path, or the address of what serves it. */
   readonly input: string
-  readonly kind: 'sidecar' | 'policy' | 'certificate' | 'key' | 'bundle'
+  readonly kind: 'sidecar' | 'policy' | 'certificate' | 'key' | 'bundle' | 'keys'
   /** SHA-256 (hex) of the version in force; undefined where none is, and for keys. */
   readonly digest: string | undefined
   /** When that version went into force, ms since the epoch. */
@@ -39,10 +44,38 @@ export interface InputStatus {
   readonly failedAt: number | undefined
 }
 
+/** Until when identity and trust may be relied upon; the one part of a snapshot that moves on by itself. */
+export interface IdentityLease {
+  /** Ms since the epoch. Not after the end of our certificate; earlier where its source must be asked first, as after a suspension. */
+  readonly validUntil: number
+}
+
 /** Our own SVID and the bundles we trust, at one moment. */
 export interface Identity {
   readonly identity: WorkloadIdentity
   readonly trust: TrustStore
+  /** Absent: until our certificate ends. */
+  readonly lease?: IdentityLease
+}
+
+/** Where identity comes from and how that goes, for the admin address. Times are ms since the epoch. */
+export interface IdentityOrigin {
+  readonly source: 'files' | 'ca' | 'workloadApi'
+  /** Of what serves it; undefined for files. */
+  readonly address: string | undefined
+  /** Undefined where others renew. */
+  readonly nextRenewal: number | undefined
+  readonly lastRenewal: { readonly at: number } | undefined
+  readonly lastError: { readonly at: number; readonly reason: ReasonCode; readonly detail: string } | undefined
+  /** Renewals that failed since the last that did not. */
+  readonly failures: number
+  /** Of the bundle in force, and the newest that its source was told of. */
+  readonly sequence: number | undefined
+  readonly acknowledged: number | undefined
+  /** Ms by which the clock of this host is ahead of its source's; undefined where that is unknown. */
+  readonly clockAhead: number | undefined
+  /** Why the identity is not kept on disk, where it should be. */
+  readonly cacheError: string | undefined
 }
 
 /** Where identity comes from, as a snapshot needs it; src/svid-source implements it. */
@@ -53,6 +86,9 @@ export interface IdentityFeed {
   /** Looks for a newer version now; what fails is in `status`. */
   reload(): Promise<void>
   status(): readonly InputStatus[]
+  /** A snapshot with this identity is in force: whoever waits for that may be told. */
+  applied?(identity: Identity): void
+  origin?(): IdentityOrigin
   close(): void
 }
 
@@ -76,6 +112,8 @@ export interface SnapshotSource {
   reload(): Promise<ReloadReport>
   /** Every input: sidecar's document, policies, identity. */
   status(): readonly InputStatus[]
+  /** How the source of our identity does; undefined where it has nothing to tell. */
+  identityOrigin(): IdentityOrigin | undefined
   /** The last reload. */
   readonly lastReload: { readonly at: number; readonly successful: boolean }
   close(): void

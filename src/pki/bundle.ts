@@ -1,7 +1,7 @@
 /** The trust bundle of one trust domain: PEM roots, or a SPIFFE bundle (Trust Domain and Bundle §4, X509-SVID §6, JWT-SVID §6). */
 import { X509Certificate } from 'node:crypto'
 import { PosternError } from '#base/errors'
-import { isTrustDomain } from '#identity/spiffe-id'
+import { isTrustDomain, parseSpiffeId } from '#identity/spiffe-id'
 import { type LeafFacts, readLeafFacts } from './leaf-facts.ts'
 import { formatPem, hasBrokenBlock, parsePem } from './pem.ts'
 import { readSpiffeBundle } from './spiffe-bundle.ts'
@@ -60,6 +60,20 @@ export function readBundle(text: string, trustDomain: string, fileName: string):
   }
   const { jwtKeys, sequence, refreshHintSeconds } = content
   return { trustDomain, roots: [...roots.values()], jwtKeys, sequence, refreshHintSeconds }
+}
+
+/** The trust domain that the first authority in a bundle document names as its own; undefined where it names none, or cannot be read. */
+export function trustDomainNamedIn(text: string): string | undefined {
+  const unreadable = (why: string): PosternError => new PosternError('ERR_BUNDLE_MALFORMED', why)
+  try {
+    const [der] = /^\s*\{/.test(text) ? readSpiffeBundle(text, unreadable).certificates : readPemRoots(text, unreadable)
+    const facts = der === undefined ? undefined : readLeafFacts(der)
+    const id = facts?.ok === true ? parseSpiffeId(facts.value.extensions.uris[0] ?? '') : undefined
+    return id?.ok === true && id.value.path === '' ? id.value.trustDomain : undefined
+  } catch (error) {
+    if (error instanceof PosternError) return undefined
+    throw error
+  }
 }
 
 function readPemRoots(text: string, malformed: (why: string) => PosternError): Buffer[] {

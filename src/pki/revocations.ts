@@ -5,12 +5,14 @@ import type { Peer } from '#identity/peer'
 
 /**
  * One revocation. Hex digits may be of either case and hold colons.
- * A certificate is named by its issuer's key identifier and its serial; an authority by the SHA-256 of its certificate.
+ * A certificate is named by its issuer's key identifier and its serial; an authority by the SHA-256 of its certificate, or, where it stands
+ * directly above the leaf, as an issuer by its key identifier.
  */
 export type Revocation =
   | { readonly kind: 'certificate'; readonly issuerKeyId: string; readonly serial: string }
   | { readonly kind: 'id'; readonly id: string }
   | { readonly kind: 'authority'; readonly fingerprint: string }
+  | { readonly kind: 'issuer'; readonly keyId: string }
 
 export interface Revocations {
   readonly size: number
@@ -30,7 +32,7 @@ export function createRevocations(entries: readonly Revocation[]): Revocations {
       const { issuerKeyId, serial } = certificate
       return (
         keys.has(`id ${id.uri}`) ||
-        (issuerKeyId !== undefined && keys.has(`certificate ${issuerKeyId} ${serial}`)) ||
+        (issuerKeyId !== undefined && (keys.has(`certificate ${issuerKeyId} ${serial}`) || keys.has(`issuer ${issuerKeyId}`))) ||
         authorities.some((fingerprint) => keys.has(`authority ${fingerprint}`))
       )
     },
@@ -42,6 +44,7 @@ export const NO_REVOCATIONS: Revocations = createRevocations([])
 function keyOf(entry: Revocation): string {
   if (entry.kind === 'id') return `id ${entry.id}`
   if (entry.kind === 'certificate') return `certificate ${digitsOf(entry.issuerKeyId)} ${digitsOf(entry.serial).replace(/^0+(?=.)/, '')}`
+  if (entry.kind === 'issuer') return `issuer ${digitsOf(entry.keyId)}`
   const fingerprint = digitsOf(entry.fingerprint)
   if (fingerprint.length !== 64) throw unreadable(entry.fingerprint)
   return `authority ${fingerprint}`

@@ -73,9 +73,10 @@ export function serverTlsOptions(identity: WorkloadIdentity, trust: TrustStore, 
 /**
  * All options of an outbound `tls.connect` but the address. They hold a ready-made context: make them once for each snapshot, not for each
  * connection. The server is judged by `verifyPeerSocket` with role `server`, not by its host name.
+ * @param identity undefined: who has none yet, and shows no certificate
  * @throws ERR_BUNDLE_EMPTY
  */
-export function clientTlsOptions(identity: WorkloadIdentity, trust: TrustStore, choices: TlsChoices = {}): ClientTlsOptions {
+export function clientTlsOptions(identity: WorkloadIdentity | undefined, trust: TrustStore, choices: TlsChoices = {}): ClientTlsOptions {
   return {
     secureContext: tls.createSecureContext(contextOptions(identity, trust, choices)),
     rejectUnauthorized: false,
@@ -95,12 +96,11 @@ export function reloadServerContext(server: tls.Server, options: ServerTlsOption
   server.setSecureContext(options)
 }
 
-function contextOptions(identity: WorkloadIdentity, trust: TrustStore, choices: TlsChoices): tls.SecureContextOptions {
+function contextOptions(identity: WorkloadIdentity | undefined, trust: TrustStore, choices: TlsChoices): tls.SecureContextOptions {
   if (trust.allRoots.length === 0) throw new PosternError('ERR_BUNDLE_EMPTY', 'There is no root to verify peers against; give a bundle.')
   const minVersion = choices.minVersion ?? 'TLSv1.3'
   return {
-    key: identity.keyPem,
-    cert: identity.certificatePem,
+    ...(identity === undefined ? {} : { key: identity.keyPem, cert: identity.certificatePem }),
     ca: trust.allRoots.map((root) => root.pem),
     minVersion,
     maxVersion: 'TLSv1.3',

@@ -5,7 +5,7 @@ import type { Ring } from '#audit/ring'
 import type { Clock } from '#base/clock'
 import { formatAddress } from '#base/units'
 import { scopeOf } from '#config/scope'
-import type { Snapshot, SnapshotSource } from '#config/snapshot'
+import type { IdentityOrigin, Snapshot, SnapshotSource } from '#config/snapshot'
 import { explainInSteps } from '#policy/explain'
 import type { LogLevel } from '#telemetry/log'
 import type { AdminSources } from './admin.ts'
@@ -28,7 +28,7 @@ export function adminSources({ sidecar, source, ring, clock, digestOf, drain, se
     explain: (event) => explainEvent(source.current, event, clock),
     generation: () => source.current.generation,
     digestOf,
-    identity: () => describeIdentity(source.current),
+    identity: () => describeIdentity(source.current, source.identityOrigin()),
     policies: () => describePolicies(source.current),
     connections: (limit) => sidecar.registry.describe(limit),
     config: () => ({
@@ -73,7 +73,7 @@ export async function inTurns<T>(steps: Generator<void, T>, clock: Clock): Promi
   }
 }
 
-function describeIdentity({ identity, trust }: Snapshot): unknown {
+function describeIdentity({ identity, trust, lease }: Snapshot, origin: IdentityOrigin | undefined): unknown {
   const { id, facts } = identity
   return {
     id: id.uri,
@@ -81,12 +81,35 @@ function describeIdentity({ identity, trust }: Snapshot): unknown {
     fingerprint: facts.fingerprint,
     not_before: new Date(facts.notBefore).toISOString(),
     not_after: new Date(facts.notAfter).toISOString(),
+    ...(Number.isFinite(lease.validUntil) ? { valid_until: iso(lease.validUntil) } : {}),
+    ...(origin === undefined ? {} : { source: describeOrigin(origin) }),
+    revocations: trust.revocations.size,
     bundles: [...trust.bundles.values()].map(({ trustDomain, roots }) => ({
       trust_domain: trustDomain,
       own: trustDomain === trust.ownTrustDomain,
       roots: roots.map(({ fingerprint }) => fingerprint),
     })),
   }
+}
+
+function describeOrigin(origin: IdentityOrigin): unknown {
+  const { lastRenewal, lastError } = origin
+  return {
+    kind: origin.source,
+    address: origin.address ?? null,
+    next_renewal: origin.nextRenewal === undefined ? null : iso(origin.nextRenewal),
+    last_renewal: lastRenewal === undefined ? null : iso(lastRenewal.at),
+    last_error: lastError === undefined ? null : { ...lastError, at: iso(lastError.at) },
+    failures: origin.failures,
+    sequence: origin.sequence ?? null,
+    acknowledged: origin.acknowledged ?? null,
+    clock_ahead_ms: origin.clockAhead ?? null,
+    cache_error: origin.cacheError ?? null,
+  }
+}
+
+function iso(time: number): string {
+  return new Date(time).toISOString()
 }
 
 function describePolicies({ config, policies, documents }: Snapshot): unknown {

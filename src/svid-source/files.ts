@@ -83,6 +83,18 @@ export async function createFileSvidSource(options: FileSvidSourceOptions): Prom
     },
     reload,
     status: () => statuses,
+    origin: () => ({
+      source: 'files',
+      address: undefined,
+      nextRenewal: undefined,
+      lastRenewal: undefined,
+      lastError: undefined,
+      failures: 0,
+      sequence: undefined,
+      acknowledged: undefined,
+      clockAhead: undefined,
+      cacheError: undefined,
+    }),
     close() {
       closed = true
       clearTimeout(retry)

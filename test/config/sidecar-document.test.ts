@@ -157,6 +157,11 @@ const wrong: readonly (readonly [string, string, ...RegExp[]])[] = [
   ['a list for a document', '- 1\n', /1:1: .*must be a map.*ERR_CONFIG_VALUE/],
   [
     'a policy in its place',
+/** A document whose identity is from a CA with these keys. */
+function ca(keys: string): string {
+  return HEAD.replace(/files: .*/, `ca: { ${keys} }`) + INBOUND
+}
+
     'apiVersion: postern.dev/v1\nkind: Policy\nspec: {}\n',
     /2:7: This is a document of kind Policy.*spec\.policies/,
   ],
@@ -176,14 +181,32 @@ const wrong: readonly (readonly [string, string, ...RegExp[]])[] = [
   ['an identity without key', HEAD.replace('key: key.pem, ', '') + INBOUND, /6:12: `spec.identity.files.key` is missing/],
   [
     'two sources of identity',
-    `${HEAD}    ca: {address: x}\n${INBOUND}`,
-    /7:9: `spec.identity.ca`: .*not in this version; give `files`.*ERR_CONFIG_NOT_YET/,
+    `${HEAD}    ca: { address: "ca:7100", bundle: b.pem, attest: { oidc: { file: t } } }\n${INBOUND}`,
+    /7:5: `spec.identity` has both `files` and `ca`; give exactly one of `files`, `ca`/,
+  ],
+  ['no source of identity', HEAD.replace(/files: .*/, '{}') + INBOUND, /6:5: `spec.identity` must have one of `files`, `ca`/],
+  ['a CA without address', ca('bundle: b.pem, attest: { oidc: { file: t } }'), /6:9: `spec.identity.ca.address` is missing/],
+  ['a CA without bundle', ca('address: "ca:7100", attest: { oidc: { file: t } }'), /6:9: `spec.identity.ca.bundle` is missing/],
+  ['a CA without a way to attest', ca('address: "ca:7100", bundle: b.pem'), /6:9: `spec.identity.ca.attest` is missing/],
+  [
+    'a CA with two ways to attest',
+    ca('address: "ca:7100", bundle: b.pem, attest: { oidc: { file: t }, joinToken: { file: t } }'),
+    /6:\d+: `spec.identity.ca.attest` has both `oidc` and `joinToken`; give exactly one of `joinToken`, `serviceAccountToken`, `oidc`/,
   ],
   [
-    'a CA as the source of identity',
-    HEAD.replace(/files: .*/, 'ca: {}') + INBOUND,
-    /6:9: .*not in this version/,
-    /6:5: `spec.identity.files` is missing/,
+    'a CA with a way to attest that is none',
+    ca('address: "ca:7100", bundle: b.pem, attest: { jointoken: { file: t } }'),
+    /6:\d+: `spec.identity.ca.attest` has no key `jointoken`.*Did you mean `joinToken`/,
+  ],
+  [
+    'a CA whose trust domain is written as an ID',
+    ca('address: "ca:7100", trustDomain: "spiffe://Example.org", bundle: b.pem, attest: { oidc: { file: t } }'),
+    /6:\d+: `spec.identity.ca.trustDomain` must be the name of a trust domain.*Did you mean `example.org`/,
+  ],
+  [
+    'a CA at a Unix socket',
+    ca('address: "unix:x", bundle: b.pem, attest: { oidc: { file: t } }'),
+    /6:\d+: .*must be a TCP address with a port/,
   ],
   ['an address without port', HEAD + INBOUND.replace('0.0.0.0:7443', '0.0.0.0'), /8:15: `spec.inbound\[0\].listen` must be an address/],
   ['a Unix socket to listen on for mTLS', HEAD + INBOUND.replace('0.0.0.0:7443', 'unix:x'), /8:15: .*must be a TCP address/],
@@ -272,8 +295,7 @@ for (const [what, text, ...expected] of wrong) {
 }
 
 const later: readonly (readonly [string, string])[] = [
-  ['spec.identity.ca', `${HEAD}    ca: {}\n${INBOUND}`],
-  ['spec.identity.workloadApi', `${HEAD}    workloadApi: {}\n${INBOUND}`],
+  ['spec.identity.workloadApi', `${HEAD.replace(/files: .*/, 'workloadApi: {}')}${INBOUND}`],
   ['spec.workloadApi', `${HEAD}${INBOUND}  workloadApi: { listen: unix:w.sock }\n`],
   ['spec.tokens', `${HEAD}${INBOUND}  tokens: []\n`],
   ['spec.inbound[0].unknownTokens: pass', `${HEAD}${INBOUND}      unknownTokens: pass\n`],

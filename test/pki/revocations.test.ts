@@ -34,6 +34,8 @@ const CASES: readonly (readonly [string, Revocation, boolean])[] = [
   ['another serial of its issuer', { kind: 'certificate', issuerKeyId: '0a0b', serial: 'abcd' }, false],
   ['the root it chains to', { kind: 'authority', fingerprint: ROOT }, true],
   ['the intermediate it chains to, written with colons', { kind: 'authority', fingerprint: Array<string>(32).fill('CD').join(':') }, true],
+  ['the key of its issuer', { kind: 'issuer', keyId: '0A0B' }, true],
+  ['the key of another issuer', { kind: 'issuer', keyId: '0a0c' }, false],
   ['another authority', { kind: 'authority', fingerprint: 'ef'.repeat(32) }, false],
 ]
 

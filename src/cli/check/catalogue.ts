@@ -85,6 +85,31 @@ export const CHECKS = {
     title: 'the authorities in the bundles have time left',
     hint: 'Begin a rotation of the authority now: publish the next one in the bundle long before the old one ends.',
   },
+  'identity-cache': {
+    category: 'identity',
+    title: 'the identity kept on disk can be used',
+    hint: 'Give the folder under `spec.identity.ca.cache` to the sidecar’s user alone; what is in it is written anew at the next renewal.',
+  },
+  'ca-attestation': {
+    category: 'identity',
+    title: 'there is a token to show the authority',
+    hint: 'Write it to the file named under `spec.identity.ca.attest`: a join token comes from `postern ca token`, the others from the platform.',
+  },
+  'ca-reachable': {
+    category: 'identity',
+    title: 'the certificate authority answers, and proves to be it',
+    hint: 'See that it runs and that `spec.identity.ca.address` leads to it; if it is not who is expected, fetch its bundle anew.',
+  },
+  'ca-clock': {
+    category: 'identity',
+    title: 'the clocks of this host and of the authority agree',
+    hint: 'Have both keep time by NTP: certificates begin and end by the authority’s clock.',
+  },
+  'ca-renewal': {
+    category: 'identity',
+    title: 'the sidecar renews its certificate',
+    hint: 'Mend what the last error says before the certificate ends; the sidecar tries again by itself, and SIGHUP makes it try at once.',
+  },
   'admin-answers': {
     category: 'sidecar',
     title: 'the sidecar answers on its admin address',

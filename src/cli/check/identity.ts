@@ -1,8 +1,8 @@
-/** Checks of our own certificate, its key, and the bundles: each on its own, so that one fault does not hide another. */
+/** Checks of our own certificate from files, its key, and the bundles: each on its own, so that one fault does not hide another. */
 import { stat } from 'node:fs/promises'
 import { decodeUtf8, isFault, readBoundedFile } from '#config/files'
 import { problemsOf } from '#config/problems'
-import type { SidecarConfig } from '#config/sidecar-config'
+import type { FileIdentityConfig, SidecarConfig } from '#config/sidecar-config'
 import type { Identity } from '#config/snapshot'
 import { PosternError } from '#base/errors'
 import { type Bundle, readBundle } from '#pki/bundle'
@@ -10,6 +10,7 @@ import { verifyChain } from '#pki/path-verdict'
 import { createTrustStore, type TrustStore } from '#pki/trust-store'
 import { readWorkloadIdentity, type WorkloadIdentity } from '#pki/workload-identity'
 import { type CheckResult, judged, passed, skipped } from './catalogue.ts'
+import { iso, span } from './times.ts'
 
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
@@ -28,7 +29,7 @@ export interface CheckedIdentity {
 }
 
 /** @param now ms since the epoch */
-export async function checkIdentity({ identity: files, federation }: SidecarConfig, now: number): Promise<CheckedIdentity> {
+export async function checkFileIdentity(files: FileIdentityConfig, { federation }: SidecarConfig, now: number): Promise<CheckedIdentity> {
   const paths = [files.certificate, files.key, files.bundle, ...federation.map(({ bundle }) => bundle)]
   const { texts, faults } = await readTexts(paths)
   const results: CheckResult[] = [judged('identity-files', faults), await checkKeyMode(files.key)]
@@ -37,7 +38,7 @@ export async function checkIdentity({ identity: files, federation }: SidecarConf
   results.push(...pair.results)
   const { bundles, trust, result } = readBundles(files.bundle, federation, texts, pair.identity)
   results.push(result)
-  if (pair.identity !== undefined) results.push(...checkTimes(pair.identity, now))
+  if (pair.identity !== undefined) results.push(...checkTimes(pair.identity.facts.notBefore, pair.identity.facts.notAfter, now))
   if (pair.identity !== undefined && trust !== undefined) results.push(checkChain(pair.identity, trust, now))
   if (bundles.length > 0) results.push(checkAuthorities(bundles, now))
   const usable = pair.identity !== undefined && trust !== undefined && !results.some(({ status }) => status === 'failed')
@@ -129,8 +130,8 @@ function readBundles(
   return { bundles, trust, result: judged('bundles-valid', faults) }
 }
 
-function checkTimes({ facts }: WorkloadIdentity, now: number): CheckResult[] {
-  const { notBefore, notAfter } = facts
+/** Times are ms since the epoch. */
+export function checkTimes(notBefore: number, notAfter: number, now: number): CheckResult[] {
   const early =
     notBefore > now ? [`It is valid from ${iso(notBefore)} on, ${span(notBefore - now)} from now by the clock of this host.`] : []
   const left = notAfter - now
@@ -155,7 +156,7 @@ function checkChain({ chain, facts }: WorkloadIdentity, trust: TrustStore, now: 
   return judged('certificate-chain', [...faults])
 }
 
-function checkAuthorities(bundles: readonly Bundle[], now: number): CheckResult {
+export function checkAuthorities(bundles: readonly Bundle[], now: number): CheckResult {
   const ended: string[] = []
   const ending: string[] = []
   let dead = false
@@ -171,21 +172,4 @@ function checkAuthorities(bundles: readonly Bundle[], now: number): CheckResult 
     }
   }
   return judged('bundle-expiry', [...ended, ...ending], dead ? 'failed' : 'warning')
-}
-
-function iso(time: number): string {
-  return new Date(time).toISOString()
-}
-
-/** About how long, for people. */
-function span(ms: number): string {
-  const units = [
-    ['day', DAY],
-    ['hour', HOUR],
-    ['minute', 60_000],
-    ['second', 1000],
-  ] as const
-  const [name, size] = units.find(([, unit]) => ms >= 2 * unit) ?? units[3]
-  const count = Math.round(ms / size)
-  return `${count} ${name}${count === 1 ? '' : 's'}`
 }

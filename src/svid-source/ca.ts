@@ -1,0 +1,429 @@
+/**
+ * Our SVID from the certificate authority, and what it trusts.
+ *
+ *   attest ──▶ held ──▶ renew at half of its life, with a new key, showing the old certificate ──▶ held ──▶ …
+ *                │                └─ refused, or the old one has ended: attest again
+ *                └─ poll: the bundle and revocations, acknowledged once a snapshot with them is in force
+ *
+ * All times are of the wall clock, looked at once a second or oftener: who was suspended is late, and notices.
+ */
+import { type KeyObject, randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Clock } from '#base/clock'
+import { PosternError } from '#base/errors'
+import { digestOf } from '#config/files'
+import type { CaIdentityConfig, FederatedBundleConfig } from '#config/sidecar-config'
+import type { Identity, IdentityOrigin, InputStatus } from '#config/snapshot'
+import { generatePrivateKey, privateKeyPem } from '#pki/keys'
+import { requestSvid } from '#pki/request-svid'
+import type { TrustStore } from '#pki/trust-store'
+import type { WorkloadIdentity } from '#pki/workload-identity'
+import type { Log } from '#telemetry/log'
+import { type BundleFiles, createBundleFiles } from './bundle-files.ts'
+import { readSvidAnswer, readTrustAnswer } from './ca-answer.ts'
+import { keep, loadKept } from './ca-cache.ts'
+import { type CaFault, type CaReply, createCaClient, fault } from './ca-client.ts'
+import { readAnchor, readToken } from './ca-inputs.ts'
+import { pollDelay, renewalTime, retryDelay } from './ca-schedule.ts'
+import { acceptFederation, acceptKept, acceptSvid, acceptTrust, type Circumstances, type Held } from './ca-state.ts'
+import type { IdentityObserver, SvidSource } from './source.ts'
+
+export interface CaSvidSourceOptions {
+  readonly ca: CaIdentityConfig
+  readonly federation: readonly FederatedBundleConfig[]
+  readonly clock: Clock
+  readonly log: Log
+  /** [0, 1), for jitter. */
+  readonly random: () => number
+  /** Ends the wait for the first identity. */
+  readonly signal?: AbortSignal
+  readonly observe?: IdentityObserver
+  /** Ms between looks at the clock, at most. Default 1,000. */
+  readonly tick?: number
+  /** Ms between polls of files. Default 500. */
+  readonly interval?: number
+}
+
+const TICK = 1_000
+/** Ms; until the authority says another. */
+const POLL_AFTER = 5_000
+/** Polls that a lease outlives: what the authority waits for, too. */
+const LEASE_POLLS = 3
+/** Polls that may fail in a row before it is worth a word in `status`. */
+const TOLERATED_POLLS = 3
+/** Ms; a wall clock that differs by more from the monotonic one was set, or this host was suspended. */
+const JUMP = 2_000
+
+/**
+ * Resolves with the first usable identity: one that was kept on disk, or what the authority issues, however long that takes.
+ * @throws ERR_CONFIG_INVALID where the bundles cannot be used to begin with; what `signal` was aborted with
+ */
+export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<SvidSource> {
+  const { ca, clock, log, random, observe } = options
+  const anchor = await readAnchor(ca)
+  const client = createCaClient({ address: ca.address, clock })
+  const federation: BundleFiles = await createBundleFiles({
+    federation: options.federation,
+    clock,
+    onChange: onFederation,
+    ...(options.interval === undefined ? {} : { interval: options.interval }),
+  })
+  const listeners = new Set<() => void>()
+  const instance = randomUUID()
+  const closing = new AbortController()
+  const signal = options.signal === undefined ? closing.signal : AbortSignal.any([closing.signal, options.signal])
+
+  let held: Held | undefined
+  /** What the authority itself is verified against where that is not what is in force: a newer anchor that the operator wrote. */
+  let contact: TrustStore | undefined
+  let anchorDigest = anchor.digest
+  /** Of the certificate that is being asked for. */
+  let nextKey: KeyObject | undefined
+  let renewAt = 0
+  let renewalFailures = 0
+  let renewing = false
+  let pollAfter = POLL_AFTER
+  let pollAt = 0
+  let pollFailures = 0
+  let polling = false
+  /** The trust of the snapshot in force, and the newest sequence that was. */
+  let inForce: TrustStore | undefined
+  let acknowledged = 0
+  let lastRenewal: IdentityOrigin['lastRenewal']
+  let lastError: IdentityOrigin['lastError']
+  let renewalError: CaFault | undefined
+  let pollError: CaFault | undefined
+  let federationError: CaFault | undefined
+  let cacheError: string | undefined
+  let identitySince = 0
+  let trustSince = 0
+  let seen = { wall: clock.now(), monotonic: clock.monotonic() }
+  /** This process did not look for longer than its lease: nothing is served until it has asked. */
+  let stale = false
+  let timer: NodeJS.Timeout | undefined
+
+  const circumstances = (): Circumstances => ({
+    name: client.name,
+    trustDomain: anchor.trust.ownTrustDomain,
+    federated: federation.current,
+    now: clock.now(),
+  })
+  const endOf = (): number => held?.identity.facts.notAfter ?? -Infinity
+  const lease = {
+    get validUntil() {
+      return stale ? -Infinity : Math.min(endOf(), seen.wall + LEASE_POLLS * pollAfter)
+    },
+  }
+  let current: Identity | undefined
+
+  /** In one turn: whoever listens sees identity and trust that belong together. */
+  function adopt(next: Held): void {
+    const before = held
+    held = next
+    if (before?.identity === next.identity && before.trust === next.trust) return
+    const now = clock.now()
+    if (before?.trust !== next.trust) {
+      trustSince = now
+      contact = undefined
+    }
+    if (before?.identity !== next.identity) identitySince = now
+    current = { identity: next.identity, trust: next.trust, lease }
+    for (const listener of listeners) listener()
+  }
+
+  async function ask(path: string, body: unknown, identity: WorkloadIdentity | undefined): Promise<CaReply> {
+    const reply = await client.post(path, body, { identity, trust: contact ?? held?.trust ?? anchor.trust })
+    if (reply.ok || reply.reason !== 'ERR_CA_SERVER') return reply
+    const fresh = await readAnchor(ca).catch(() => undefined)
+    if (fresh === undefined || fresh.digest === anchorDigest) return reply
+    // Its operator replaced the bundle since: as after a rotation that this sidecar has missed.
+    anchorDigest = fresh.digest
+    contact = fresh.trust
+    return client.post(path, body, { identity, trust: fresh.trust })
+  }
+
+  /** A certificate for a new key: by the one that we have, else by attestation. */
+  async function obtain(): Promise<Held | CaFault> {
+    nextKey ??= await generatePrivateKey()
+    const csr = requestSvid(nextKey)
+    const renewed = held !== undefined && endOf() > clock.now() ? held.identity : undefined
+    const byCertificate = renewed && (await ask('/v1/x509-svid', { csr }, renewed))
+    if (byCertificate !== undefined && (byCertificate.ok || !byCertificate.final)) return take(byCertificate, nextKey, renewed)
+    const token = await readToken(ca)
+    const reply =
+      typeof token === 'string'
+        ? await ask('/v1/x509-svid', { attestation: { type: ATTESTATION[ca.attest.method], token }, csr }, undefined)
+        : token
+    const taken = take(reply, nextKey, undefined)
+    if (!('ok' in taken) || byCertificate === undefined) return taken
+    return { ...taken, detail: `${byCertificate.detail}; and attesting anew: ${taken.detail}` }
+  }
+
+  function take(reply: CaReply, key: KeyObject, renewed: WorkloadIdentity | undefined): Held | CaFault {
+    if (!reply.ok) return reply
+    const answer = readSvidAnswer(reply.value)
+    if (typeof answer === 'string') return fault('ERR_CA_ANSWER', `The answer of the authority at ${client.name} cannot be used: ${answer}`)
+    const next = acceptSvid(answer, privateKeyPem(key), held, renewed, circumstances())
+    if (!('ok' in next)) renewAt = renewalTime(next.identity.facts, clock.now(), answer.renewAt, random())
+    return next
+  }
+
+  /** @returns why not */
+  async function renew(): Promise<CaFault | undefined> {
+    const next = await obtain()
+    if (closing.signal.aborted) return undefined
+    const now = clock.now()
+    if ('ok' in next) {
+      renewalFailures++
+      renewalError = next
+      lastError = { at: now, reason: next.reason, detail: next.detail }
+      observe?.('renewal', next.reason)
+      const delay = retryDelay(renewalFailures, next.retryAfter, endOf() - now, random)
+      renewAt = now + delay
+      log.warn({ reason: next.reason, attempt: renewalFailures, retry_in_ms: Math.round(delay), ...ending(now) }, `${next.detail}.`)
+      return next
+    }
+    nextKey = undefined
+    renewalFailures = 0
+    renewalError = undefined
+    lastRenewal = { at: now }
+    observe?.('renewal', 'ok')
+    adopt(next)
+    const { id, facts } = next.identity
+    log.info(
+      { id: id.uri, serial: facts.serial, not_after: iso(facts.notAfter), renew_at: iso(renewAt), ...skewOf() },
+      'A new certificate is in force.',
+    )
+    await keepHeld()
+    return undefined
+  }
+
+  async function poll(): Promise<void> {
+    if (held === undefined) return
+    if (inForce === held.trust) acknowledged = held.sequence
+    const reply = await ask('/v1/trust', { sequence: acknowledged, instance }, held.identity)
+    if (closing.signal.aborted) return
+    const answer = reply.ok ? readTrustAnswer(reply.value) : undefined
+    const next = reply.ok
+      ? typeof answer === 'object'
+        ? acceptTrust(answer, held, circumstances())
+        : fault('ERR_CA_ANSWER', `The answer of the authority at ${client.name} cannot be used: ${answer}`)
+      : reply
+    const now = clock.now()
+    stale = false
+    if ('ok' in next || typeof answer !== 'object') {
+      if ('ok' in next) onPollFailed(next, now)
+      return
+    }
+    if (pollError !== undefined && pollFailures >= TOLERATED_POLLS) log.info({}, `The authority at ${client.name} answers again.`)
+    pollFailures = 0
+    pollError = undefined
+    observe?.('poll', 'ok')
+    pollAfter = answer.pollAfter
+    const isNewer = next.sequence !== held.sequence
+    // What is newer is acknowledged soon: a rotation waits for it.
+    pollAt = now + (isNewer ? 0.2 * random() * pollAfter : pollDelay(pollAfter, 0, random()))
+    const isOther = next.trust !== held.trust
+    adopt(next)
+    if (isOther) log.info({ sequence: next.sequence, revocations: next.revocations.length }, 'New trust bundles are in force.')
+    if (answer.renewNow) renewSoon(now)
+    if (isNewer) await keepHeld()
+  }
+
+  function onPollFailed(failure: CaFault, now: number): void {
+    pollFailures++
+    observe?.('poll', failure.reason)
+    pollAt = now + Math.max(failure.retryAfter, pollDelay(pollAfter, pollFailures, random()))
+    if (
+      pollError?.detail !== failure.detail &&
+      (pollFailures === TOLERATED_POLLS || failure.final || failure.reason === 'ERR_CA_SEQUENCE')
+    ) {
+      log.warn({ reason: failure.reason, attempt: pollFailures }, `${failure.detail}; what is trusted stays as it was.`)
+    }
+    pollError = failure
+    lastError = { at: now, reason: failure.reason, detail: failure.detail }
+    // Neither revoked nor ended by our own clock, and yet not known: attest anew, as the renewal does when it is refused.
+    if (failure.final) renewSoon(now)
+  }
+
+  function renewSoon(now: number): void {
+    if (renewalFailures > 0) return
+    renewAt = Math.min(renewAt, now + random() * Math.min(pollAfter, Math.max(0, endOf() - now) / 4))
+  }
+
+  async function keepHeld(): Promise<void> {
+    if (ca.cache === undefined || held === undefined) return
+    const { identity, bundleText: bundle, sequence, revocations } = held
+    const { certificatePem, keyPem } = identity
+    try {
+      await keep(ca.cache, { certificatePem, keyPem, bundle, sequence, revocations, renewAt, pollAfter })
+      cacheError = undefined
+    } catch (error) {
+      if (!(error instanceof PosternError)) throw error
+      if (cacheError !== error.message) log.warn({ reason: error.code }, error.message)
+      cacheError = error.message
+    }
+  }
+
+  function onFederation(): void {
+    if (held === undefined) return
+    const next = acceptFederation(held, circumstances())
+    federationError = 'ok' in next ? next : undefined
+    if ('ok' in next) return log.warn({ reason: next.reason }, `${next.detail}; what is trusted stays as it was.`)
+    if (next.trust !== held.trust) log.info({ trust_domains: [...next.trust.bundles.keys()] }, 'New trust bundles are in force.')
+    adopt(next)
+  }
+
+  /** Looks at the clock, and begins what is due. */
+  function look(): void {
+    if (closing.signal.aborted) return
+    const [wall, monotonic] = [clock.now(), clock.monotonic()]
+    const jump = wall - seen.wall - (monotonic - seen.monotonic)
+    const missed = wall - seen.wall > LEASE_POLLS * pollAfter
+    if (Math.abs(jump) > JUMP) {
+      log.warn({ ms: Math.round(jump) }, jump > 0 ? 'The clock went forward, or this host was suspended.' : 'The clock was set back.')
+      // What was planned is as far away as before; only a clock that runs on makes it late.
+      if (jump < 0) renewAt += jump
+      pollAt = Math.min(pollAt, wall)
+    }
+    if (missed) {
+      stale = true
+      pollAt = wall
+    }
+    seen = { wall, monotonic }
+    if (!renewing && wall >= renewAt) {
+      renewing = true
+      void renew().finally(() => {
+        renewing = false
+        // The certificate that polls show is another one now; one that had ended could not poll.
+        if (stale || pollFailures > 0) pollAt = Math.min(pollAt, clock.now())
+        plan()
+      })
+    }
+    if (!polling && wall >= pollAt && endOf() > wall) {
+      polling = true
+      void poll().finally(() => {
+        polling = false
+        plan()
+      })
+    }
+    plan()
+  }
+
+  function plan(): void {
+    if (closing.signal.aborted) return
+    clearTimeout(timer)
+    const now = clock.now()
+    const due = Math.min(renewing ? Infinity : renewAt - now, polling || endOf() <= now ? Infinity : pollAt - now)
+    timer = setTimeout(look, Math.min(options.tick ?? TICK, Math.max(1, due))).unref()
+  }
+
+  const ending = (now: number): object => (held === undefined ? {} : { certificate_ends_in_s: Math.round((endOf() - now) / 1000) })
+  const skewOf = (): object =>
+    client.skew !== undefined && Math.abs(client.skew) > JUMP ? { clock_ahead_of_authority_ms: client.skew } : {}
+
+  async function restore(): Promise<void> {
+    if (ca.cache === undefined) return
+    try {
+      const kept = await loadKept(ca.cache)
+      if (kept === undefined) return
+      adopt(acceptKept(kept, circumstances()))
+      renewAt = Math.min(kept.renewAt, endOf())
+      pollAfter = kept.pollAfter
+      log.info({ id: held?.identity.id.uri, not_after: iso(endOf()), renew_at: iso(renewAt) }, 'The identity kept on disk is in force.')
+    } catch (error) {
+      if (!(error instanceof PosternError)) throw error
+      log.warn({ reason: error.code }, error.message)
+    }
+  }
+
+  function close(): void {
+    closing.abort()
+    clearTimeout(timer)
+    client.close()
+    federation.close()
+    listeners.clear()
+  }
+
+  try {
+    await restore()
+    while (held === undefined) {
+      await renew()
+      if (held === undefined) await wait(Math.max(0, renewAt - clock.now()), undefined, { signal })
+      signal.throwIfAborted()
+    }
+    // Before anybody is served: who is revoked. If the authority is away by now, with what is known.
+    await poll()
+  } catch (error) {
+    close()
+    throw error
+  }
+  seen = { wall: clock.now(), monotonic: clock.monotonic() }
+  plan()
+
+  function statusOf(
+    kind: 'certificate' | 'bundle',
+    digest: string | undefined,
+    appliedAt: number,
+    wrong: CaFault | undefined,
+  ): InputStatus {
+    const error = wrong && `${wrong.detail}. (${wrong.reason})`
+    return {
+      input: client.name,
+      kind,
+      digest,
+      appliedAt,
+      error,
+      failedAt: wrong === undefined ? undefined : (lastError?.at ?? clock.now()),
+    }
+  }
+
+  return {
+    kind: 'ca',
+    get current(): Identity {
+      if (current === undefined) throw new TypeError('The source is made once there is an identity.')
+      return current
+    },
+    subscribe(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+    async reload() {
+      // Not waited for: whoever changes a policy must not wait for an authority that is away.
+      const now = clock.now()
+      if (renewalFailures > 0) renewAt = now
+      if (pollFailures > 0) pollAt = now
+      plan()
+      await federation.reload()
+    },
+    applied(identity) {
+      inForce = identity.trust
+    },
+    status() {
+      const { identity, trust } = held ?? {}
+      const polls = pollError?.reason === 'ERR_CA_SEQUENCE' || pollFailures >= TOLERATED_POLLS ? pollError : undefined
+      const certificate = statusOf('certificate', identity && digestOf(Buffer.from(identity.certificatePem)), identitySince, renewalError)
+      const bundle = statusOf('bundle', trust?.digest, trustSince, polls ?? federationError)
+      return [certificate, bundle, ...federation.status()]
+    },
+    origin: () => ({
+      source: 'ca',
+      address: client.name,
+      nextRenewal: renewAt,
+      lastRenewal,
+      lastError,
+      failures: renewalFailures,
+      sequence: held?.sequence,
+      acknowledged,
+      clockAhead: client.skew,
+      cacheError,
+    }),
+    close,
+  }
+}
+
+const ATTESTATION = { joinToken: 'join_token', serviceAccountToken: 'service_account_token', oidc: 'oidc' } as const
+
+function iso(time: number): string {
+  return new Date(time).toISOString()
+}
