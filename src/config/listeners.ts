@@ -64,6 +64,13 @@ function listListeners(config: SidecarConfig, at: (...path: readonly (string | n
     listeners.push({ name: `spec.outbound[${index}].listen`, address: listen, at: at('spec', 'outbound', index, 'listen') })
   }
   if (config.admin !== undefined) listeners.push({ name: 'spec.admin', address: config.admin, at: at('spec', 'admin') })
+  if (config.assertionKeys !== undefined) {
+    listeners.push({ name: 'spec.assertionKeys', address: config.assertionKeys, at: at('spec', 'assertionKeys') })
+  }
+  if (config.workloadApi !== undefined) {
+    const address = config.workloadApi.listen
+    listeners.push({ name: 'spec.workloadApi.listen', address, at: at('spec', 'workloadApi', 'listen') })
+  }
   if (config.health !== undefined) listeners.push({ name: 'spec.health', address: config.health, at: at('spec', 'health') })
   return listeners
 }

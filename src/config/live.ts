@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { InboundConfig, SidecarConfig } from './sidecar-config.ts'
 
 /** Bound at start: sockets, and what their connections were made with. */
-const FIXED = ['name', 'namespace', 'labels', 'tls', 'outbound', 'records', 'admin', 'health'] as const
+const FIXED = ['name', 'namespace', 'labels', 'tls', 'outbound', 'records', 'admin', 'assertionKeys', 'health', 'workloadApi'] as const
 const FIXED_INBOUND = ['listen', 'app', 'protocol'] as const
 
 /** How messages call what is not directly under `spec`. */
@@ -17,7 +17,7 @@ export interface LiveChange {
 }
 
 /**
- * Live: identity, federation, policies, forwarders, drain, and of each inbound listener limits, timeouts and paths. If listeners came,
+ * Live: identity, federation, tokens, policies, forwarders, drain, and of each inbound listener what is not where it listens and what for. If listeners came,
  * went or moved, all of `inbound` stays as it was: which of them keeps which limits would be a guess.
  */
 export function applyLive(inForce: SidecarConfig, next: SidecarConfig): LiveChange {

@@ -2,6 +2,8 @@
 import type { Address, TcpAddress } from '#base/units'
 import type { PathRules } from '#http/canonical-path'
 import type { SpiffeId } from '#identity/spiffe-id'
+import type { SocketAccess } from '#telemetry/private-socket'
+import type { TokenKind } from '#token/principal'
 
 /** No protocol is translated into another. */
 export type Protocol = 'http1' | 'http2' | 'both' | 'tcp'
@@ -31,7 +33,11 @@ export const DEFAULTS = {
   timeouts: { handshake: 5_000, head: 10_000, idle: 60_000, connect: 2_000, halfClosed: 30_000 },
   paths: { allow: [], ignoreCase: false },
   unknownTokens: 'refuse',
+  workloadApi: { access: 'owner' },
+  /** Ms between two looks at keys that are fetched, and for how long the last good ones are used without new ones. */
+  jwks: { refresh: 300_000, keep: 43_200_000 },
   records: { decisions: 'all', allowed: 1, onOverload: 'drop' },
+  onExpiry: 'cut',
   /** Beside the document. */
   admin: 'unix:postern-admin.sock',
   health: '0.0.0.0:7020',
@@ -143,6 +149,40 @@ export interface OutboundConfig {
   /** At least one. */
   readonly to: readonly TcpAddress[]
   /** Who the server may be; at least one. */
+  /** What is done with a bearer token of an issuer that is not configured: refused, or left to the app. */
+  readonly unknownTokens: 'refuse' | 'pass'
+  /** The app is told who calls in a signed assertion too. */
+  readonly assertion: AssertionConfig | undefined
+  /** What becomes of that which runs when the reason it was admitted for is gone: cut at once, or given the time of `drain` to finish. */
+  readonly onExpiry: 'cut' | 'drain'
+}
+
+export interface AssertionConfig {
+  /** Undefined: our own SPIFFE ID. */
+  readonly audience: string | undefined
+  /** Each assertion is of one request, which it names. */
+  readonly bindRequest: boolean
+}
+
+/** An issuer whose bearer tokens are understood. Paths are absolute, times in ms. */
+export interface TokenIssuerConfig {
+  readonly issuer: string
+  readonly audiences: readonly string[]
+  readonly kind: TokenKind
+  /** Whose workloads the tokens are about; undefined: for kind serviceAccount our own. */
+  readonly trustDomain: string | undefined
+  readonly jwks: {
+    /** Without it and `url`: discovery from the issuer. */
+    readonly file: string | undefined
+    readonly url: string | undefined
+    /** PEM: the roots that the server of the keys is verified against. */
+    readonly ca: string | undefined
+    /** A bearer token for that server. */
+    readonly tokenFile: string | undefined
+    readonly refresh: number
+    readonly keep: number
+  }
+  readonly forwardToken: boolean
   readonly peer: readonly SpiffeId[]
   readonly protocol: Protocol
   /** Ms after which an HTTP/2 connection to the destination takes no more requests, ± 10 %. */
@@ -183,3 +223,6 @@ export interface SidecarConfig {
   /** Longest drain, ms. */
   readonly drain: number
 }
+  readonly tokens: readonly TokenIssuerConfig[]
+  /** Where the app finds the keys of assertions. Undefined: at the admin address alone. Loopback or a Unix socket. */
+  readonly assertionKeys: Address | undefined

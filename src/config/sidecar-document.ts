@@ -33,6 +33,8 @@ import {
   type SidecarConfig,
   type Timeouts,
 } from './sidecar-config.ts'
+import { tokenIssuers } from './token-document.ts'
+import { checkWorkloadApi, workloadApiIdentity, workloadApiServer } from './workload-api-document.ts'
 
 /** What OpenSSL 3.5 has for TLS 1.3. */
 const GROUPS = ['X25519MLKEM768', 'SecP256r1MLKEM768', 'SecP384r1MLKEM1024', 'X25519', 'X448', 'P-256', 'P-384', 'P-521'] as const
@@ -90,6 +92,11 @@ const paths = map({
 
 const protocol = word(['http1', 'http2', 'both', 'tcp'])
 
+const assertion = map({
+  audience: optional(text('an audience', /^[^\0]{1,2048}$/u)),
+  bindRequest: optional(flag, false),
+})
+
 const inboundEntry = map({
   listen: required(tcpListen),
   app: required(address()),
@@ -98,9 +105,9 @@ const inboundEntry = map({
   limits: optional(inboundLimits),
   timeouts: optional(inboundTimeouts),
   paths: optional(paths),
-  unknownTokens: optional(word(['refuse'], ['pass']), DEFAULTS.unknownTokens),
-  assertion: notYet('the signed assertion to the app', 'the app can read x-postern-principal'),
-  onExpiry: notYet('leniency about expired certificates', 'remove it'),
+  unknownTokens: optional(word(['refuse', 'pass']), DEFAULTS.unknownTokens),
+  assertion: optional(assertion),
+  onExpiry: optional(word(['cut', 'drain']), DEFAULTS.onExpiry),
   plaintext: notYet('a listener without TLS', 'remove it'),
 })
 
@@ -131,7 +138,8 @@ const spec = map({
   ),
   inbound: optional(list(inboundEntry), []),
   outbound: optional(list(outboundEntry), []),
-  tokens: notYet('understanding bearer tokens', 'remove it'),
+  tokens: optional(tokenIssuers, []),
+  assertionKeys: optional(localAddress('it is for the app alone')),
   policies: optional(oneOrMore(filePath), []),
   forwarders: optional(list(spiffeId), []),
   records: optional(
@@ -218,6 +226,8 @@ function toConfig({ metadata, spec }: Read<typeof sidecarReader>, file: string, 
     forwarders: spec.forwarders,
     records: spec.records,
     admin: spec.admin === 'off' ? undefined : (spec.admin ?? defaultAddress(DEFAULTS.admin, place)),
+    tokens: spec.tokens,
+    assertionKeys: spec.assertionKeys,
     health: spec.health === 'off' ? undefined : (spec.health ?? defaultAddress(DEFAULTS.health, place)),
     drain: spec.drain,
   }
@@ -242,8 +252,9 @@ function defaultAddress(text: string, place: Place): SidecarConfig['health'] {
 }
 
 function toInbound(entry: Read<typeof inboundEntry>): InboundConfig {
-  const { listen, app, protocol } = entry
-  return { listen, app, unsafeApp: entry.unsafeApp, protocol, ...toBounds(entry), paths: toPaths(entry.paths) }
+  const { listen, app, unsafeApp, protocol, unknownTokens, assertion: asserted, onExpiry } = entry
+  const ours = { unknownTokens, assertion: asserted, onExpiry }
+  return { listen, app, unsafeApp, protocol, ...toBounds(entry), paths: toPaths(entry.paths), ...ours }
 }
 
 function toOutbound(entry: Read<typeof outboundEntry>): OutboundConfig {

@@ -44,6 +44,8 @@ export interface TokenPrincipal {
    * understood, and so good for nobody. Undefined where it is bound to none.
    */
   readonly boundTo?: string | undefined
+  /** RFC 7638 thumbprint of the key that it was verified with; undefined where nobody verified it, as in `explain`. */
+  readonly verifiedBy?: string | undefined
   /** All claims as verified, without prototype. */
   readonly claims: Readonly<Record<string, unknown>>
   /** ms since the epoch. */

@@ -15,6 +15,17 @@ forbidden.addAddress('::', 'ipv6')
 forbidden.addSubnet('224.0.0.0', 3, 'ipv4')
 forbidden.addSubnet('ff00::', 8, 'ipv6')
 
+const LOOPBACK = ['127.0.0.1', '[::1]', 'localhost']
+
+/** Why an address is not fetched from; undefined if it may be. Plain HTTP is for loopback alone: on a network keys could be exchanged. */
+export function urlFault(text: string): string | undefined {
+  const url = URL.parse(text)
+  if (url === null) return 'it is not a URL'
+  if (url.username !== '' || url.password !== '') return 'it holds credentials'
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && LOOPBACK.includes(url.hostname))) return 'it is not https'
+  return isForbiddenAddress(url.hostname) ? `${url.hostname} is link-local, or no host` : undefined
+}
+
 /** What errors of `guardedLookup` have as their code. */
 export const FORBIDDEN_ADDRESS = 'ERR_JWKS_ADDRESS'
 

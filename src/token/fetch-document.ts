@@ -1,12 +1,11 @@
 /** Fetches a small JSON document of an issuer: over HTTPS, from where it was asked for and nowhere else, within a deadline and a size. */
 import { readFile } from 'node:fs/promises'
 import { ok, type Refusal, refusal, type Result } from '#base/result'
-import { FORBIDDEN_ADDRESS, guardedLookup, isForbiddenAddress } from './addresses.ts'
+import { FORBIDDEN_ADDRESS, guardedLookup, urlFault } from './addresses.ts'
 import { LONGEST_DOCUMENT } from './key-set.ts'
 
 /** Ms for a whole answer, from name to last byte. */
 const DEADLINE = 5000
-const LOOPBACK = ['127.0.0.1', '[::1]', 'localhost']
 
 export interface FetchOptions {
   /** Absolute path of PEM: the roots that the server is verified against, instead of the system's. Read for each fetch. */
@@ -15,15 +14,6 @@ export interface FetchOptions {
   readonly tokenFile: string | undefined
   /** Ms; default 5,000. */
   readonly deadline?: number
-}
-
-/** Why an address is not fetched from; undefined if it may be. Plain HTTP is for loopback alone: on a network keys could be exchanged. */
-export function urlFault(text: string): string | undefined {
-  const url = URL.parse(text)
-  if (url === null) return 'it is not a URL'
-  if (url.username !== '' || url.password !== '') return 'it holds credentials'
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && LOOPBACK.includes(url.hostname))) return 'it is not https'
-  return isForbiddenAddress(url.hostname) ? `${url.hostname} is link-local, or no host` : undefined
 }
 
 /** Refused with an `ERR_JWKS_…`. Redirects are not followed: an address that was not configured is not trusted with keys. */

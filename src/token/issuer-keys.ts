@@ -29,8 +29,8 @@ export interface IssuerKeys {
   readonly current: KeySet | undefined
   /** Why the last look gave no keys; undefined if it did. */
   readonly failure: Refusal | undefined
-  /** Ms since the epoch: the last good look, and when the keys in force came. */
-  readonly confirmedAt: number | undefined
+  /** Ms since the epoch: the first look of those that failed since the last good one, and when the keys in force came. */
+  readonly failedAt: number | undefined
   readonly changedAt: number | undefined
   /** Looks at the origin, whatever the time. Joins a look under way. */
   look(): Promise<void>
@@ -51,6 +51,7 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
   let text: string | undefined
   let failure: Refusal | undefined
   let failures = 0
+  let failedAt: number | undefined
   let confirmedAt: number | undefined
   let changedAt: number | undefined
   let nextAt = -Infinity
@@ -66,6 +67,7 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
     const known = failure?.reason === result?.reason && failure?.detail === result?.detail
     failure = result
     failures = result === undefined ? 0 : failures + 1
+    failedAt = result === undefined ? undefined : (failedAt ?? now)
     nextAt = now + (result === undefined ? origin.interval : Math.min(origin.interval, backoffDelay(failures - 1, { ...RETRY, random })))
     if (!known) options.onOutcome(result)
   }
@@ -108,8 +110,8 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
     get failure() {
       return failure
     },
-    get confirmedAt() {
-      return confirmedAt
+    get failedAt() {
+      return failedAt
     },
     get changedAt() {
       return changedAt

@@ -2,12 +2,15 @@
 import { open, stat } from 'node:fs/promises'
 import { ok, refusal, type Result } from '#base/result'
 import { readJsonObject } from './bounded-json.ts'
-import { fetchDocument, type FetchOptions, urlFault } from './fetch-document.ts'
+import { urlFault } from './addresses.ts'
+import { fetchDocument, type FetchOptions } from './fetch-document.ts'
 import { LONGEST_DOCUMENT } from './key-set.ts'
 
 export interface KeyOrigin {
   /** Absolute path or URL, for people. */
   readonly name: string
+  /** On this host: it is there at start, or never will be. */
+  readonly isLocal: boolean
   /** Ms between two looks. */
   readonly interval: number
   /** Ms after a look in which tokens of unknown keys cause no other. */
@@ -22,12 +25,12 @@ const FILE_COOLDOWN = 100
 const URL_COOLDOWN = 10_000
 
 export function fileOrigin(path: string): KeyOrigin {
-  return { name: path, interval: FILE_INTERVAL, cooldown: FILE_COOLDOWN, load: () => readBounded(path) }
+  return { name: path, isLocal: true, interval: FILE_INTERVAL, cooldown: FILE_COOLDOWN, load: () => readBounded(path) }
 }
 
 /** @param interval ms */
 export function urlOrigin(url: string, interval: number, options: FetchOptions): KeyOrigin {
-  return { name: url, interval, cooldown: URL_COOLDOWN, load: () => fetchDocument(url, options) }
+  return { name: url, isLocal: false, interval, cooldown: URL_COOLDOWN, load: () => fetchDocument(url, options) }
 }
 
 /** @param interval ms */
@@ -35,6 +38,7 @@ export function discoveryOrigin(issuer: string, interval: number, options: Fetch
   const name = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
   return {
     name,
+    isLocal: false,
     interval,
     cooldown: URL_COOLDOWN,
     async load() {

@@ -6,7 +6,7 @@ import { hash } from 'node:crypto'
 import { createBoundedCache } from '#base/bounded-cache'
 import type { Clock } from '#base/clock'
 import type { ReasonCode } from '#base/reasons'
-import { type Refusal, refusal, type Result } from '#base/result'
+import { ok, type Refusal, refusal, type Result } from '#base/result'
 import type { TokenPrincipal } from '#identity/peer'
 import { createIssuerKeys, type IssuerKeys } from './issuer-keys.ts'
 import type { KeyOrigin } from './key-origin.ts'
@@ -37,9 +37,11 @@ export interface TokenVerifierOptions {
 export interface KeyStatus {
   readonly issuer: string
   readonly origin: string
+  /** The keys come from a file. */
+  readonly isLocal: boolean
   readonly keys: number
   readonly failure: Refusal | undefined
-  readonly confirmedAt: number | undefined
+  readonly failedAt: number | undefined
   readonly changedAt: number | undefined
   /** Of the keys in force; undefined where there are none. */
   readonly digest: string | undefined
@@ -54,11 +56,13 @@ export interface TokenVerifier {
    * @returns at once for what was verified before, and for most of what is refused
    */
   verify(token: string, now: number, pass: boolean): Result<TokenPrincipal> | undefined | Promise<Result<TokenPrincipal>>
-  /** Why what `verify` returned is not good any more; undefined if it is. */
+  /** Why what `verify` returned, here or of a verifier before this one, is not good any more; undefined if it is. */
   judge(principal: TokenPrincipal, now: number): ReasonCode | undefined
   forwards(principal: TokenPrincipal): boolean
   /** Calls `listener` after keys have come or gone, in the same turn. Returns what ends that. */
   subscribe(listener: () => void): () => void
+  /** Looks at all origins. Resolves when those on this host were looked at: what is fetched, the first token that needs it waits for. */
+  start(): Promise<void>
   /** Looks at all origins now. */
   reload(): Promise<void>
   status(): readonly KeyStatus[]
@@ -82,10 +86,9 @@ interface Verified {
   readonly thumbprint: string
 }
 
-/** Begins to look for keys at once; `reload` waits for the first. Keeps no process alive. */
+/** Looks for keys from `start` on. Keeps no process alive. */
 export function createTokenVerifier({ issuers: options, clock, random, onOutcome }: TokenVerifierOptions): TokenVerifier {
   const cache = createBoundedCache<string, Verified>(CACHED)
-  const origins = new WeakMap<TokenPrincipal, { readonly issuer: Issuer; readonly thumbprint: string }>()
   const listeners = new Set<() => void>()
   const issuers = options.map((issuer): Issuer => {
     const keys = createIssuerKeys({
@@ -123,10 +126,11 @@ export function createTokenVerifier({ issuers: options, clock, random, onOutcome
     const result = judgeClaims(token, issuer, now)
     if (!result.ok) return result
     if (!holds(issuer, key.thumbprint)) return refusal('ERR_TOKEN_KEY_WITHDRAWN')
-    origins.set(result.value, { issuer, thumbprint: key.thumbprint })
-    const until = issuer.review === undefined ? result.value.expiresAt : Math.min(result.value.expiresAt, now + issuer.review.keep)
-    cache.set(id, { result, issuer, thumbprint: key.thumbprint }, until)
-    return result
+    const verified = ok(Object.freeze({ ...result.value, verifiedBy: key.thumbprint }))
+    const { expiresAt } = result.value
+    const until = issuer.review === undefined ? expiresAt : Math.min(expiresAt, now + issuer.review.keep)
+    cache.set(id, { result: verified, issuer, thumbprint: key.thumbprint }, until)
+    return verified
   }
 
   return {
@@ -147,13 +151,20 @@ export function createTokenVerifier({ issuers: options, clock, random, onOutcome
     },
     judge(principal, now) {
       if (now >= principal.expiresAt) return 'ERR_TOKEN_EXPIRED'
-      const origin = origins.get(principal)
-      return origin !== undefined && holds(origin.issuer, origin.thumbprint) ? undefined : 'ERR_TOKEN_KEY_WITHDRAWN'
+      const issuer = issuerOf(principal)
+      if (issuer === undefined || !holds(issuer, principal.verifiedBy)) return 'ERR_TOKEN_KEY_WITHDRAWN'
+      // Issuers may be configured anew while requests run.
+      if (!principal.audiences.some((audience) => issuer.audiences.includes(audience))) return 'ERR_TOKEN_AUDIENCE'
+      return issuer.kind === 'oidc' || issuer.trustDomain === principal.trustDomain ? undefined : 'ERR_TOKEN_SUBJECT'
     },
-    forwards: (principal) => origins.get(principal)?.issuer.forwardToken === true,
+    forwards: (principal) => issuerOf(principal)?.forwardToken === true,
     subscribe(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
+    },
+    async start() {
+      const looks = issuers.map(({ origin, keys }) => ({ isLocal: origin.isLocal, look: keys.look() }))
+      await Promise.all(looks.filter(({ isLocal }) => isLocal).map(({ look }) => look))
     },
     async reload() {
       await Promise.all(issuers.map(({ keys }) => keys.look()))
@@ -164,6 +175,10 @@ export function createTokenVerifier({ issuers: options, clock, random, onOutcome
       listeners.clear()
       for (const { keys } of issuers) keys.close()
     },
+  }
+
+  function issuerOf(principal: TokenPrincipal): Issuer | undefined {
+    return issuers.find(({ issuer }) => issuer === principal.issuer)
   }
 
   /** What a verifier more lenient than ours might take for a token of a configured issuer is never left to the app. */
@@ -199,7 +214,7 @@ function unavailable({ keys, issuer }: Issuer): Refusal {
   return refusal('ERR_TOKEN_KEYS_UNAVAILABLE', failure === undefined ? issuer : `${failure.reason}: ${failure.detail}`)
 }
 
-function holds({ keys }: Issuer, thumbprint: string): boolean {
+function holds({ keys }: Issuer, thumbprint: string | undefined): boolean {
   return keys.current?.keys.some((key) => key.thumbprint === thumbprint) === true
 }
 
@@ -210,7 +225,7 @@ function digestOf({ current }: IssuerKeys): string {
 }
 
 function statusOf({ issuer, origin, keys }: Issuer): KeyStatus {
-  const { current, failure, confirmedAt, changedAt } = keys
+  const { current, failure, failedAt, changedAt } = keys
   const digest = current === undefined ? undefined : digestOf(keys)
-  return { issuer, origin: origin.name, keys: current?.keys.length ?? 0, failure, confirmedAt, changedAt, digest }
+  return { issuer, origin: origin.name, isLocal: origin.isLocal, keys: current?.keys.length ?? 0, failure, failedAt, changedAt, digest }
 }

@@ -55,7 +55,11 @@ test('the least document gets every default', () => {
     limits: DEFAULTS.limits,
     timeouts: DEFAULTS.timeouts,
     paths: { allow: new Set(), ignoreCase: false, overrideHeaders: false },
+    unknownTokens: 'refuse',
+    assertion: undefined,
+    onExpiry: 'cut',
   })
+  assert.deepEqual(least.tokens, [])
 })
 
 test('paths are relative to the folder of the document', () => {
@@ -297,9 +301,6 @@ for (const [what, text, ...expected] of wrong) {
 const later: readonly (readonly [string, string])[] = [
   ['spec.identity.workloadApi', `${HEAD.replace(/files: .*/, 'workloadApi: {}')}${INBOUND}`],
   ['spec.workloadApi', `${HEAD}${INBOUND}  workloadApi: { listen: unix:w.sock }\n`],
-  ['spec.tokens', `${HEAD}${INBOUND}  tokens: []\n`],
-  ['spec.inbound[0].unknownTokens: pass', `${HEAD}${INBOUND}      unknownTokens: pass\n`],
-  ['spec.inbound[0].assertion', `${HEAD}${INBOUND}      assertion: true\n`],
   ['spec.inbound[0].onExpiry', `${HEAD}${INBOUND}      onExpiry: warn\n`],
   ['spec.inbound[0].plaintext', `${HEAD}${INBOUND}      plaintext: true\n`],
 ]

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ok, refusal, type Result } from '#base/result'
 import { createIssuerKeys } from '#token/issuer-keys'
-import { movingClock } from '../support/moving-clock.ts'
+import { manualClock } from '../support/manual-clock.ts'
 import { issuerKey, keySetText } from '../support/token-issuer.ts'
 
 const HOUR = 3_600_000
@@ -10,11 +10,12 @@ const first = keySetText(issuerKey('ES256', 'first'))
 const second = keySetText(issuerKey('ES256', 'second'))
 
 function world(answer: Result<string>) {
-  const clock = movingClock(Date.UTC(2026, 10, 24))
+  const clock = manualClock(Date.UTC(2026, 10, 24))
   const state = { answer, looks: 0, changes: 0, outcomes: [] as (string | undefined)[] }
   const keys = createIssuerKeys({
     origin: {
       name: 'test',
+      isLocal: false,
       interval: 300_000,
       cooldown: 10_000,
       load() {

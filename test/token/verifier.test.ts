@@ -7,7 +7,7 @@ import type { TokenPrincipal } from '#identity/peer'
 import { discoveryOrigin, fileOrigin, type KeyOrigin } from '#token/key-origin'
 import { createTokenVerifier, type IssuerOptions } from '#token/verifier'
 import { openKeyEndpoint } from '../fakes/key-endpoint.ts'
-import { movingClock } from '../support/moving-clock.ts'
+import { manualClock } from '../support/manual-clock.ts'
 import { temporaryFolder } from '../support/openssl.ts'
 import { encode, issuerKey, keySetText, signToken, signWithSecret } from '../support/token-issuer.ts'
 
@@ -24,6 +24,7 @@ interface TextOrigin extends KeyOrigin {
 function textOrigin(text: string): TextOrigin {
   const origin: TextOrigin = {
     name: 'text',
+    isLocal: false,
     interval: 300_000,
     cooldown: 10_000,
     text,
@@ -37,7 +38,7 @@ function textOrigin(text: string): TextOrigin {
 }
 
 function open(t: TestContext, origin: KeyOrigin, more: Partial<IssuerOptions> = {}) {
-  const clock = movingClock(NOW)
+  const clock = manualClock(NOW)
   const verifier = createTokenVerifier({
     issuers: [
       {
