@@ -101,10 +101,10 @@ export class WindowModel {
     if (end) this.#endSent(id, stream)
   }
 
-  reset(id: number): void {
+  reset(id: number, code = 8): void {
     if (!this.streams.delete(id)) return
     this.gone.set(id, 'reset')
-    this.write(reset(id))
+    this.write(reset(id, code))
   }
 
   creditConnection(extra: number): void {

@@ -45,13 +45,13 @@ export interface Http2Link<C> {
 }
 
 /** The server may send so much on a link at once. It is given back as it comes: what waits here is bounded by the windows of streams. */
-const LINK_WINDOW = 16_777_216
+export const LINK_WINDOW = 16_777_216
 
 /** A link that many relays may share. */
 export function createHttp2Link<C>(options: Http2ClientOptions, handler: Http2LinkHandler): Http2Link<C> {
   let ready = false
   const link: RelayLink<C> = new RelayLink<C>(
-    { ...options, creditFrom: LINK_WINDOW / 4 },
+    { creditFrom: LINK_WINDOW / 4, ...options },
     {
       ownWindows: true,
       onCredit: () => undefined,

@@ -49,5 +49,5 @@ export function createHttp2Relay<C>(options: Http2RelayOptions, handler: Http2Re
 
 /** One caller, whose exchanges are forwarded to links. */
 export function createLinkedRelay<C>(options: Http2RelayOptions, handler: Http2CallerHandler<C>): LinkedRelay<C> {
-  return new CallerRelay({ ...options, creditFrom: CALLER_WINDOW / 4 }, handler, undefined)
+  return new CallerRelay({ creditFrom: CALLER_WINDOW / 4, ...options }, handler, undefined)
 }
