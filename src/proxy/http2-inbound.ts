@@ -33,6 +33,9 @@ const RESOURCES = { slabs: createSlabPool(), scratch: createScratch() }
 /** How long a connection may take to finish after its last stream, ms. */
 const CLOSE_MS = 2000
 
+/** So many requests of one connection before others have their turn: a millisecond or two. */
+const HEADS_PER_TURN = 32
+
 export class Http2Inbound implements LiveConnection {
   readonly #listener: InboundListenerState
   readonly #origin: ConnectionOrigin
@@ -79,6 +82,7 @@ export class Http2Inbound implements LiveConnection {
         keepTrailer: (name) => headerClass(name) === KEEP,
       },
       {
+        headsPerCall: HEADS_PER_TURN,
         onRequest: (exchange) => this.#onRequest(exchange),
         onBadRequest: (exchange, { reason, detail }) => this.#onBadRequest(exchange, reason, detail),
         onStreamRefused: ({ reason, detail }) => void recordMalformed(listener, origin, reason, detail, 0),
@@ -244,14 +248,13 @@ export class Http2Inbound implements LiveConnection {
     this.#touched = Math.max(this.#touched, coarseNow)
     this.#caller.on('data', (chunk: Buffer) => {
       this.#touched = this.#listener.registry.coarseNow
-      this.#relay.receiveDownstream(chunk, this.#listener.clock.monotonic())
-      this.#flush()
+      this.#receive(chunk)
     })
     this.#caller.on('drain', () => this.#resumeApp())
     this.#caller.on('end', () => this.#caller.end())
     this.#caller.on('error', () => {})
     this.#caller.on('close', () => this.#destroy())
-    this.#app.on('drain', () => this.#caller.resume())
+    this.#app.on('drain', () => this.#resumeCaller())
     let fault: { readonly reason: ReasonCode; readonly detail: string } = { reason: 'ERR_UPSTREAM_CLOSED', detail: 'closed' }
     this.#app.on('error', (error: NodeJS.ErrnoException) => {
       const code = error.code ?? error.message
@@ -300,6 +303,21 @@ export class Http2Inbound implements LiveConnection {
   }
 
   #destroy(): void {
+  /** A few requests in each turn: whoever sends a thousand at once holds up itself, not everybody. */
+  #receive(bytes: Buffer): void {
+    if (this.#closed) return
+    this.#relay.receiveDownstream(bytes, this.#listener.clock.monotonic())
+    this.#flush()
+    if (this.#relay.behind) {
+      this.#caller.pause()
+      setImmediate(() => this.#receive(NOTHING))
+    } else if (bytes === NOTHING) this.#resumeCaller()
+  }
+
+  #resumeCaller(): void {
+    if (!this.#relay.behind && !this.#app.writableNeedDrain) this.#caller.resume()
+  }
+
     if (this.#closed) return
     this.#closed = true
     this.#relay.downstreamClosed()
@@ -317,3 +335,5 @@ export function serveHttp2(...args: ConstructorParameters<typeof Http2Inbound>):
   const [, listener] = args
   listener.registry.add(new Http2Inbound(...args))
 }
+const NOTHING = Buffer.alloc(0)
+

@@ -43,10 +43,10 @@ export function ask(session: ClientHttp2Session, headers: OutgoingHttpHeaders, b
     let trailers: StreamAnswer['trailers'] = {}
     const chunks: Buffer[] = []
     stream.on('response', (got) => {
-      answer = { ...got } as StreamAnswer['headers']
+      answer = { ...got }
     })
     stream.on('trailers', (got) => {
-      trailers = { ...got } as StreamAnswer['trailers']
+      trailers = { ...got }
     })
     stream.on('data', (chunk: Buffer) => chunks.push(chunk))
     stream.on('error', () => {})

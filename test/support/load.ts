@@ -13,6 +13,8 @@ export interface LoadOptions {
   readonly perSecond?: number | 'idle'
   /** Asked for in turn; `/` unless said. */
   readonly paths?: readonly string[]
+  /** HTTP/2, one stream at a time on each connection. Not with `idle`, nor with `redial`. */
+  readonly http2?: boolean
 }
 
 export interface LoadResult {
@@ -39,7 +41,7 @@ export type LoadReply = { readonly result: LoadResult } | { readonly millisecond
 
 /** Resolves when every connection has been answered once. */
 export async function startLoad(options: LoadOptions): Promise<Load> {
-  const child = fork(join(import.meta.dirname, 'load-process.ts'), { execArgv: [] })
+  const child = fork(join(import.meta.dirname, options.http2 === true ? 'http2-load-process.ts' : 'load-process.ts'), { execArgv: [] })
   const exited = once(child, 'exit')
   async function ask(order: LoadOrder): Promise<LoadReply> {
     child.send(order)

@@ -53,6 +53,9 @@ export class Http2Connection<T> implements FrameHandler {
   #receiveWindow = DEFAULT_WINDOW
   /** Credit of the connection that is not sent yet: one frame a turn at most. */
   #creditDue = 0
+  readonly #headsPerCall: number
+  /** Header blocks of this call. */
+  #heads = 0
   #flooded: Http2Fault | undefined
   #fault: Http2Fault | undefined
 
@@ -71,6 +74,7 @@ export class Http2Connection<T> implements FrameHandler {
     this.#reader = new FrameReader(this, blockLimit)
     this.#sender = new DataSender(this.output, (stream) => this.#closeLocal(stream), handler.onSent)
     this.#guard = new FloodGuard(options.flood)
+    this.#headsPerCall = (this.#server ? options.headsPerCall : undefined) ?? Number.POSITIVE_INFINITY
     this.#creditFrom = options.creditFrom ?? 1
     this.#prefaceLength = this.#server ? 0 : CLIENT_PREFACE.length
   }
@@ -83,6 +87,15 @@ export class Http2Connection<T> implements FrameHandler {
   /** The peer has begun something that it must end in time: the preface, a frame or a header block. */
   get midway(): boolean {
     return this.#prefaceLength < CLIENT_PREFACE.length || this.#reader.midway
+  }
+
+  /** Not all that came was read, by `headsPerCall`. */
+  get behind(): boolean {
+    return this.#reader.behind && this.#fault === undefined
+  }
+
+  get satisfied(): boolean {
+    return this.#heads >= this.#headsPerCall
   }
 
   /** How much the peer may send, and we may send, on the connection. */
@@ -103,6 +116,7 @@ export class Http2Connection<T> implements FrameHandler {
   receive(bytes: Buffer, now: number): void {
     if (this.#fault !== undefined) return
     this.#now = now
+    this.#heads = 0
     let start = 0
     while (this.#prefaceLength < CLIENT_PREFACE.length && start < bytes.length) {
       if (bytes[start++] !== CLIENT_PREFACE.charCodeAt(this.#prefaceLength++)) {
@@ -225,6 +239,7 @@ export class Http2Connection<T> implements FrameHandler {
   // What the frame reader calls. Each returns what the frame, or the charges for it, made of the connection.
 
   onHeaderBlock(streamId: number, bytes: Buffer, start: number, end: number, endStream: boolean): Http2Fault | undefined {
+    this.#heads++
     return this.#readBlock(streamId, bytes, start, end, endStream) ?? this.#flooded
   }
 

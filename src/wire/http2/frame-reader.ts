@@ -43,6 +43,8 @@ export interface FrameHandler {
   onWindowUpdate(streamId: number, increment: number): Http2Fault | undefined
   /** A frame without a meaning here: PRIORITY, PING with ACK, and types that are not known. */
   onIgnored(): Http2Fault | undefined
+  /** Enough for one call: what is left is kept for the next. */
+  readonly satisfied: boolean
 }
 
 /** So many CONTINUATION frames may follow one HEADERS. */
@@ -61,6 +63,7 @@ export class FrameReader {
   #blockParts: Buffer[] = []
   #blockLength = 0
   #continuations = 0
+  #unread: Buffer | undefined
 
   /** @param blockLimit bytes of one header block on the wire */
   constructor(handler: FrameHandler, blockLimit: number) {
@@ -73,9 +76,20 @@ export class FrameReader {
     return this.#held !== undefined || this.#blockStream !== 0
   }
 
-  /** Reads on. After a fault nothing may be read any more. */
-  read(bytes: Buffer, start = 0): Http2Fault | undefined {
+  /** The handler had enough before all was read: call `read` again, if only with nothing. */
+  get behind(): boolean {
+    return this.#unread !== undefined
+  }
+
+  /** Reads on. After a fault nothing may be read any more. What is not read yet is kept, not copied. */
+  read(given: Buffer, start = 0): Http2Fault | undefined {
+    let bytes = given
     let position = start
+    if (this.#unread !== undefined) {
+      bytes = start === given.length ? this.#unread : Buffer.concat([this.#unread, given.subarray(start)])
+      position = 0
+      this.#unread = undefined
+    }
     while (this.#held !== undefined) {
       const held = this.#held
       const taken = Math.min(held.length - this.#heldLength, bytes.length - position)
@@ -89,6 +103,10 @@ export class FrameReader {
       if (this.#held === held) this.#held = undefined
     }
     while (bytes.length - position >= FRAME_HEAD_BYTES) {
+      if (this.#handler.satisfied) {
+        this.#unread = bytes.subarray(position)
+        return undefined
+      }
       const fault = this.#checkHead(bytes, position)
       if (fault !== undefined) return fault
       const end = position + FRAME_HEAD_BYTES + lengthAt(bytes, position)

@@ -65,6 +65,10 @@ export class CallerRelay<C> implements Http2Relay<C>, ExchangeOwner<C> {
     return this.#downstream.midway
   }
 
+  get behind(): boolean {
+    return this.#downstream.behind
+  }
+
   receiveDownstream(bytes: Buffer, now: number): void {
     this.#downstream.receive(bytes, now)
   }

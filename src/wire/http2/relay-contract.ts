@@ -42,8 +42,13 @@ export interface Http2RelayHandler<C> extends Http2CallerHandler<C> {
 
 /** The caller's side of a relay. */
 export interface LinkedRelay<C> {
-  /** @param now monotonic ms */
+  /**
+   * With `headsPerCall`, bytes that are not read yet are kept: they must stay as they are.
+   * @param now monotonic ms
+   */
   receiveDownstream(bytes: Buffer, now: number): void
+  /** Not all was read: call `receiveDownstream` in the next turn, if only with nothing, and read no more from the socket until then. */
+  readonly behind: boolean
   /** What is to be written next; call until it is undefined. */
   takeDownstream(): Buffer | undefined
   /** While the socket takes no more, bodies wait, and the links they come from with them. */

@@ -35,6 +35,7 @@ function record(lines: string[]): FrameHandler {
     onGoaway: (last, code) => note(`goaway ${last} ${code}`),
     onWindowUpdate: (stream, increment) => note(`window ${stream} ${increment}`),
     onIgnored: () => note('ignored'),
+    satisfied: false,
   }
 }
 

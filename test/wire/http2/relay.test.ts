@@ -792,3 +792,22 @@ test('a frame may carry padding and nothing else', () => {
   memory.caller(request(1, false), frame('DATA', PADDED | 1, 1, '03000000'))
   assert.deepEqual(memory.toApp(), [forwardedOpen, 'DATA 1 end 0'])
 })
+
+test('a caller that sends a hundred heads at once has a few of them read in each turn, in order and completely', () => {
+  const memory = relayInMemory({ relay: { headsPerCall: 32 } })
+  const heads = Array.from({ length: 100 }, (_, index) => request(2 * index + 1))
+  memory.caller(...heads.slice(0, 90))
+  const counts = [memory.exchanges.length]
+  assert.equal(memory.relay.behind, true)
+  memory.caller(...heads.slice(90))
+  counts.push(memory.exchanges.length)
+  while (memory.relay.behind) {
+    memory.caller()
+    counts.push(memory.exchanges.length)
+  }
+  assert.deepEqual(counts, [32, 64, 96, 100])
+  assert.deepEqual(memory.toApp().filter((line) => line.startsWith('HEADERS')).length, 100)
+  // An app is asked for what it sends: nothing of its is put off.
+  memory.app(...heads.map((_, index) => response(2 * index + 1)))
+  assert.equal(memory.ended.length, 100)
+})

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict'
+import process from 'node:process'
+import { test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import { parseSpan } from '#base/units'
+import { startRawH2cApp } from '../fakes/h2c-app.ts'
+import { FLOODS, startFlood } from '../support/floods.ts'
+import { data, headers, literals } from '../support/http2-frames.ts'
+import { startLoad } from '../support/load.ts'
+import { startSidecarProcess } from '../support/sidecar-process.ts'
+
+/** `POSTERN_FLOOD=5s` is the full run. */
+const FLOOD_MS = parseSpan(process.env['POSTERN_FLOOD'] ?? '600ms') ?? 600
+const MIB = 1024 * 1024
+/** What a caller may be kept waiting whatever its baseline: handshakes of the flooder, and other work of this machine. */
+const ALLOWED_MS = 100
+
+test(`floods of HTTP/2 frames, ${FLOOD_MS} ms each: another caller's p99 stays near its own, and memory comes back`, async (t) => {
+  // An app that costs little, so that what is measured is the sidecar.
+  const head = literals([[':status', '200']])
+  await using app = await startRawH2cApp((connection, { type, stream }) => {
+    if (type === 'HEADERS') connection.write(headers(stream, head, false), data(stream, 2, true))
+  })
+  await using sidecar = await startSidecarProcess({ app: app.port, inbound: '      protocol: http2\n' })
+  const [flooder, caller] = await Promise.all([sidecar.mesh.issue('/ns/test/sa/flooder'), sidecar.mesh.issue('/ns/test/sa/caller')])
+  await using load = await startLoad({ port: sidecar.port, svid: caller, connections: 8, perSecond: 300, http2: true })
+
+  async function floodFor(kind: string, ms: number): Promise<number> {
+    const flood = await startFlood({ kind, port: sidecar.port, svid: flooder })
+    // The first requests of the flood's process start count as those before it: what is measured is the flood itself.
+    await load.mark()
+    await pause(ms)
+    return flood.stop()
+  }
+  /** Until the flooder's connections are gone here and at the app. */
+  async function settled(): Promise<number> {
+    while ((await sidecar.metric('postern_connections')) > 8 || app.connections.filter(({ socket }) => !socket.destroyed).length > 8)
+      await pause(20)
+    return sidecar.residentBytes() / MIB
+  }
+
+  /** Without a flood. */
+  async function baseline(): Promise<number> {
+    await load.mark()
+    await pause(FLOOD_MS / 2)
+    return (await load.mark()).p99
+  }
+
+  // Code and heap take their size.
+  for (const kind of Object.keys(FLOODS)) await floodFor(kind, 150)
+  const memory = await settled()
+  let before = await baseline()
+  t.diagnostic(`without flood: p99 ${before.toFixed(1)} ms, ${memory.toFixed(0)} MiB`)
+
+  for (const kind of Object.keys(FLOODS)) {
+    // Whatever else this machine does meanwhile shows in what is measured before and after; if it comes and goes, it is tried again.
+    for (let attempt = 1; ; attempt++) {
+      const connections = await floodFor(kind, FLOOD_MS)
+      const { p50, p99 } = await load.mark()
+      const grown = (await settled()) - memory
+      const after = await baseline()
+      const own = Math.max(before, after)
+      before = after
+      t.diagnostic(
+        `${kind}: ${connections} connections; p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms (without: ${own.toFixed(1)} ms); ${grown.toFixed(0)} MiB more`,
+      )
+      assert.ok(connections > 1, `${kind}: the flooder is thrown out`)
+      assert.ok(grown < 60, `${kind}: ${grown} MiB`)
+      if (p99 < Math.max(ALLOWED_MS, 5 * own)) break
+      assert.ok(attempt < 3, `${kind}: p99 is ${p99} ms, without it ${own} ms`)
+    }
+  }
+  const { statuses } = await load.stop()
+  assert.deepEqual(Object.keys(statuses), ['200'], 'nobody else was refused anything')
+  assert.ok((await sidecar.metric('postern_requests_total', 'reason="ERR_HTTP2_FLOOD"')) > 0)
+})
