@@ -82,6 +82,7 @@ async function* runChecks(file: string | undefined, offline: boolean, cwd: strin
 
 async function checkIdentity(config: SidecarConfig, offline: boolean): Promise<CheckedIdentity> {
   if (config.identity.kind === 'files') return checkFileIdentity(config.identity, config, systemClock.now())
+  if (config.identity.kind !== 'ca') return { results: [], identity: undefined }
   const { checkCaIdentity } = await import('./check/ca.ts')
   return checkCaIdentity(config.identity, config, offline)
 }

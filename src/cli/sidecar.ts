@@ -6,18 +6,20 @@ import process from 'node:process'
 import { createDecisionLog } from '#audit/decision-log'
 import { createRing } from '#audit/ring'
 import { systemClock } from '#base/clock'
-import { formatAddress } from '#base/units'
-import type { Snapshot, SnapshotSource } from '#config/snapshot'
+import type { SidecarConfig } from '#config/sidecar-config'
+import type { SnapshotSource } from '#config/snapshot'
 import { createSnapshotSource } from '#config/snapshot-source'
 import { createRandomHex } from '#http/random-hex'
 import { openAdminServer } from '#proxy/admin'
 import { adminSources } from '#proxy/admin-sources'
 import { createHealthServer, type ReadinessCheck } from '#telemetry/health'
-import { startSidecar } from '#proxy/sidecar'
+import { lapsedLease } from '#proxy/identity-lease'
+import { type Sidecar, startSidecar } from '#proxy/sidecar'
 import { listen } from '#base/sockets'
 import { openSvidSource } from '#svid-source/open'
-import { createLog, type Log, type LogLevel } from '#telemetry/log'
-import { createMetrics } from '#telemetry/metrics'
+import type { IdentityObserver, SvidSource } from '#svid-source/source'
+import { createLog, type Log, type LogLevel, type RootLog } from '#telemetry/log'
+import { createMetrics, type Metrics } from '#telemetry/metrics'
 import { parseArguments, usage } from './arguments.ts'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
 import { VERSION } from './version.ts'
@@ -48,44 +50,10 @@ Example:
     const level = (['debug', 'info', 'warn', 'error'] as const).find((known) => known === values['log-level'])
     if (level === undefined) throw usage(`\`--log-level ${values['log-level']}\` is none of debug, info, warn, error.`)
     const file = resolve(io.cwd, values.config)
-    return values.check === true ? check(file, io) : run(file, io, level)
+    if (values.check !== true) return run(file, io, level)
+    const { checkDocument } = await import('./sidecar-check.ts')
+    return checkDocument(file, io)
   },
-}
-
-async function check(file: string, io: CommandIo): Promise<ExitStatus> {
-  const log = createLog({ name: 'check', clock: systemClock, random: Math.random, level: 'silent' })
-  const source = await openSource(file, io, log)
-  io.stdout.write(describe(source.current))
-  source.close()
-  return 0
-}
-
-function openSource(file: string, io: CommandIo, log: Log): ReturnType<typeof createSnapshotSource> {
-  return createSnapshotSource({
-    file,
-    displayFolder: io.cwd,
-    clock: systemClock,
-    log,
-    openIdentity: (config) => openSvidSource(config, { clock: systemClock, log }),
-  })
-}
-
-/** What the sidecar would do, one line a thing. */
-function describe({ config, identity, trust, policies, documents, shortDigest }: Snapshot): string {
-  const lines = [
-    `${config.name} is ${identity.id.uri} until ${new Date(identity.facts.notAfter).toISOString()}`,
-    `trusts ${[...trust.bundles.values()].map((bundle) => `${bundle.trustDomain} (${bundle.roots.length} roots)`).join(', ')}`,
-    ...config.inbound.map(
-      ({ listen: at, app, protocol }, index) =>
-        `takes ${protocol} on ${formatAddress(at)} for ${formatAddress(app)} under ${policies[index]?.rules ?? 0} rules`,
-    ),
-    ...config.outbound.map(
-      ({ listen: at, to, peer }) =>
-        `carries ${formatAddress(at)} to ${to.map(formatAddress).join(', ')}, expecting ${peer.map((id) => id.uri).join(' or ')}`,
-    ),
-    `reads ${documents.length} policies; snapshot ${shortDigest}`,
-  ]
-  return `${lines.join('\n')}\n`
 }
 
 async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitStatus> {
@@ -97,7 +65,43 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
     level,
     ...(readable === undefined ? {} : { readable }),
   })
-  const source = await openSource(file, io, log)
+  const metrics = createMetrics()
+  const servers: Server[] = []
+  const signals = untilSignalled(() => void source?.reload(), log)
+  const { signal: ended, end } = signals
+  let sidecar: Sidecar | undefined
+  let source: SnapshotSource | undefined
+
+  /** An identity that must be asked for takes its time: meanwhile the process lives, and is not ready. */
+  async function openHealth(address: SidecarConfig['health']): Promise<void> {
+    if (address === undefined || servers.length > 0) return
+    const checks = readinessOf(() => source)
+    const health = createHealthServer({ checks, draining: () => sidecar?.draining === true, metrics, log })
+    await listen(health, address, 'health')
+    servers.push(health)
+  }
+
+  async function openIdentity(config: SidecarConfig): Promise<SvidSource> {
+    const first = source === undefined
+    if (first && config.identity.kind !== 'files') await openHealth(config.health)
+    return openSvidSource(config, {
+      clock: systemClock,
+      log,
+      random: Math.random,
+      observe,
+      signal: signals.aborted,
+      ...(first ? {} : { patience: PATIENCE }),
+    })
+  }
+
+  const observe = observeIdentity(metrics, () => source)
+  try {
+    source = await createSnapshotSource({ file, displayFolder: io.cwd, clock: systemClock, log, openIdentity })
+  } catch (error) {
+    await closeAll(servers, log)
+    if (signals.aborted.aborted) return 0
+    throw error
+  }
   const { config } = source.current
   const digestOf = keepDigests(source)
   const decisions = createDecisionLog({
@@ -111,20 +115,18 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
     digestOf,
   })
   const ring = createRing()
-  const metrics = createMetrics()
   metrics.recordsDropped(() => decisions.stats)
-  metrics.lastReload(() => source.lastReload)
+  const snapshots = source
+  metrics.lastReload(() => snapshots.lastReload)
   metrics.buildInfo(VERSION, process.version)
-  const { signal: ended, end } = untilSignalled(source, log)
   // A bug of ours: closed, with what is known on record.
   process.once('uncaughtException', (error) => {
     log.fatal({ err: error }, 'this is a bug in Postern; please report it')
     decisions.flushSync()
     process.exit(70)
   })
-  const servers: Server[] = []
   try {
-    const sidecar = await startSidecar({
+    const running = await startSidecar({
       source,
       decisions,
       ring,
@@ -134,15 +136,12 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
       random: Math.random,
       randomHex: createRandomHex(randomFillSync),
     })
-    metrics.observe('postern_live_connections', 'Entries of the registry of live connections.', () => sidecar.registry.size)
-    if (config.health !== undefined) {
-      const health = createHealthServer({ checks: readinessOf(source), draining: () => sidecar.draining, metrics, log })
-      await listen(health, config.health, 'health')
-      servers.push(health)
-    }
+    sidecar = running
+    metrics.observe('postern_live_connections', 'Entries of the registry of live connections.', () => running.registry.size)
+    await openHealth(config.health)
     if (config.admin !== undefined) {
       const sources = adminSources({
-        sidecar,
+        sidecar: running,
         source,
         ring,
         clock: systemClock,
@@ -152,22 +151,17 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
       })
       servers.push(await openAdminServer({ address: config.admin, sources, log }))
     }
-    for (const { name, port } of sidecar.inbound) log.info({ listen: name, port }, 'takes callers')
-    for (const { name, port } of sidecar.outbound) log.info({ listen: name, port }, 'takes calls of the app')
+    for (const { name, port } of running.inbound) log.info({ listen: name, port }, 'takes callers')
+    for (const { name, port } of running.outbound) log.info({ listen: name, port }, 'takes calls of the app')
     log.info({ service: config.name, id: source.current.identity.id.uri, snapshot: source.current.shortDigest }, 'ready')
     await ended
-    log.info({ connections: sidecar.registry.size }, 'draining')
-    await sidecar.drain()
+    log.info({ connections: running.registry.size }, 'draining')
+    await running.drain()
   } finally {
-    for (const server of servers) {
-      server.close()
-      server.closeAllConnections()
-    }
     source.close()
     metrics.close()
     await decisions.close()
-    log.info({}, 'ended')
-    await log.close()
+    await closeAll(servers, log)
   }
   // What holds the process now is not ours to wait for: a caller that keeps its side open, a handshake that nobody ends.
   setTimeout(() => process.exit(), LEAVE_MS).unref()
@@ -177,9 +171,33 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
 /** Long enough for the last answers to go out, ms. */
 const LEAVE_MS = 500
 
+/** Ms that a reload waits for an identity from somewhere else, before the one before stays. */
+const PATIENCE = 10_000
+
+async function closeAll(servers: readonly Server[], log: RootLog): Promise<void> {
+  for (const server of servers) {
+    server.close()
+    server.closeAllConnections()
+  }
+  log.info({}, 'ended')
+  await log.close()
+}
+
+interface Signals {
+  readonly signal: Promise<void>
+  /** At the same time as `signal`. */
+  readonly aborted: AbortSignal
+  readonly end: () => void
+}
+
 /** SIGHUP reads again; the first SIGTERM, SIGINT or `end()` resolves `signal`; a second signal exits at once. */
-function untilSignalled(source: SnapshotSource, log: Log): { readonly signal: Promise<void>; readonly end: () => void } {
+function untilSignalled(reload: () => void, log: Log): Signals {
   const { promise, resolve } = Promise.withResolvers<void>()
+  const aborting = new AbortController()
+  const end = (): void => {
+    aborting.abort()
+    resolve()
+  }
   let signalled = false
   const onEnd = (name: NodeJS.Signals): void => {
     if (signalled) {
@@ -188,15 +206,15 @@ function untilSignalled(source: SnapshotSource, log: Log): { readonly signal: Pr
     }
     signalled = true
     log.info({ signal: name }, 'asked to end')
-    resolve()
+    end()
   }
   process.on('SIGTERM', onEnd)
   process.on('SIGINT', onEnd)
   process.on('SIGHUP', () => {
     log.info({}, 'reads all files again')
-    void source.reload()
+    reload()
   })
-  return { signal: promise, end: resolve }
+  return { signal: promise, aborted: aborting.signal, end }
 }
 
 /** Digests of the latest generations, for records of requests that outlive their snapshot. */
@@ -211,21 +229,41 @@ function keepDigests(source: SnapshotSource): (generation: number) => string {
 
 const KEPT_DIGESTS = 100
 
-function readinessOf(source: SnapshotSource): readonly ReadinessCheck[] {
+/** Counts what the source of our identity does. */
+function observeIdentity(metrics: Metrics, source: () => SnapshotSource | undefined): IdentityObserver {
+  const labelNames = ['result']
+  const renewals = metrics.counter({
+    name: 'postern_identity_renewals_total',
+    help: 'Tries to get a certificate: `ok`, or why not.',
+    labelNames,
+  })
+  const polls = metrics.counter({ name: 'postern_identity_polls_total', help: 'Looks for newer trust: `ok`, or why not.', labelNames })
+  metrics.observe('postern_identity_seconds_until_expiry', 'Until our certificate ends; negative once it has.', () => {
+    const notAfter = source()?.current.identity.facts.notAfter
+    return notAfter === undefined ? 0 : (notAfter - systemClock.now()) / 1000
+  })
+  return (what, result) => {
+    ;(what === 'renewal' ? renewals : polls).with(result).value++
+  }
+}
+
+function readinessOf(source: () => SnapshotSource | undefined): readonly ReadinessCheck[] {
   return [
     {
       name: 'identity',
       run() {
-        const { facts, id } = source.current.identity
-        const ended = facts.notAfter <= systemClock.now()
-        return { ok: !ended, detail: ended ? `the certificate of ${id.uri} ended at ${new Date(facts.notAfter).toISOString()}` : '' }
+        const snapshot = source()?.current
+        if (snapshot === undefined) return { ok: false, detail: 'there is none yet: the log says why' }
+        const lapsed = lapsedLease(snapshot, systemClock.now())
+        const { uri } = snapshot.identity.id
+        return { ok: lapsed === undefined, detail: lapsed === undefined ? '' : `${uri}: ${lapsed.reason} ${lapsed.detail}`.trim() }
       },
     },
     {
       // A bad new version is no reason to take a service away that the last good one guards well: it is shown, not failed on.
       name: 'configuration',
       run() {
-        const faulty = source.status().filter(({ error }) => error !== undefined)
+        const faulty = (source()?.status() ?? []).filter(({ error }) => error !== undefined)
         const detail = faulty.map(({ input, error }) => `the last good version of ${input} is in force, its newest is refused: ${error}`)
         return { ok: true, detail: detail.join('; ') }
       },

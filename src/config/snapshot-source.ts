@@ -251,7 +251,15 @@ async function loadFirst(options: SnapshotSourceOptions, displayFolder: string):
   const loaded = await loadConfiguration({ file, displayFolder })
   const problems = [...problemsIn(loaded)]
   const { config } = loaded.sidecar
-  const feed = config && (await openIdentity(config).catch((error: unknown) => void problems.push(...problemsOf(error, file))))
+  // What must be asked for is asked for once all else is well: a join token is good once.
+  const isFaulty = problems.some(({ severity }) => severity === 'error')
+  const feed =
+    config === undefined || (isFaulty && config.identity.kind !== 'files')
+      ? undefined
+      : await openIdentity(config).catch((error: unknown) => {
+          problems.push(...problemsOf(error, file))
+          return undefined
+        })
   if (config !== undefined && feed !== undefined) {
     const { trustDomain } = feed.current.identity.id
     const tokens = await openTokenKeys(config.tokens, { trustDomain, clock, log, random }).catch((error: unknown) => {

@@ -17,6 +17,7 @@ import { createAcceptQueue } from '#base/accept-queue'
 import { serveTcp } from './tcp-inbound.ts'
 import { boundPort, keyExchangeGroup, listen, plainAddress } from '#base/sockets'
 import { serveHttp1 } from './http1-connection.ts'
+import { lapsedLease } from './identity-lease.ts'
 import { serveHttp2 } from './http2-inbound.ts'
 import { InboundService } from './inbound-service.ts'
 import { createPeerUsage } from './peer-usage.ts'
@@ -88,6 +89,13 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
 
   server.on('connection', (socket: Socket) => {
     socket.on('error', () => {})
+    // Before the handshake: a certificate that has ended is shown to nobody.
+    const lapsed = lapsedLease(snapshot, clock.now())
+    if (lapsed !== undefined) {
+      refuseHandshake(socket, lapsed.reason, lapsed.detail)
+      socket.destroy()
+      return
+    }
     if (connections + queue.waiting + queue.inFlight >= state.settings.config.limits.connections || !queue.push(socket)) {
       refuseHandshake(socket, 'ERR_LIMIT_CONNECTIONS', '')
       socket.destroy()
@@ -179,7 +187,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   }
 }
 
-function settingsOf({ config, policies }: Snapshot, index: number): InboundSettings {
+function settingsOf({ config, policies, identity, lease }: Snapshot, index: number): InboundSettings {
   const inbound = config.inbound[index]
   const policy = policies[index]
   if (inbound === undefined || policy === undefined) throw new TypeError(`the snapshot has no inbound listener ${index}`)
@@ -188,6 +196,7 @@ function settingsOf({ config, policies }: Snapshot, index: number): InboundSetti
     policy,
     drain: config.drain,
     headLimits: { bytes: inbound.limits.headBytes, headers: inbound.limits.headers },
+    own: { identity, lease },
     forwarders: new Set(config.forwarders.map((id) => id.uri)),
   }
 }

@@ -4,6 +4,7 @@ import type { ConnectionOrigin } from '#audit/event'
 import type { Ring } from '#audit/ring'
 import type { Clock } from '#base/clock'
 import type { InboundConfig } from '#config/sidecar-config'
+import type { Snapshot } from '#config/snapshot'
 import type { RandomHex } from '#http/random-hex'
 import type { CompiledPolicy } from '#policy/compile'
 import type { ListenerMetrics } from '#telemetry/metrics'
@@ -26,6 +27,8 @@ export interface InboundSettings {
   readonly config: InboundConfig
   readonly policy: CompiledPolicy
   readonly headLimits: HeadLimits
+  /** Who we are, and until when that may be relied upon. */
+  readonly own: Pick<Snapshot, 'identity' | 'lease'>
   /** SPIFFE IDs whose own x-forwarded-client-cert is kept. */
   readonly forwarders: ReadonlySet<string>
 }

@@ -9,6 +9,7 @@ import type { Peer } from '#identity/peer'
 import { verifyPeerSocket } from '#pki/peer-from-socket'
 import { clientTlsOptions } from '#pki/tls-options'
 import { createEndpoints, type Endpoint, type Endpoints } from './endpoints.ts'
+import { lapsedLease } from './identity-lease.ts'
 import type { OnRead } from './http1-upstream.ts'
 
 /** Exactly one of the two is called, once. */
@@ -82,6 +83,12 @@ export function createOutboundDialer(options: OutboundDialerOptions): OutboundDi
         ...{ allowHalfOpen: true, ...(onread === undefined ? {} : { onread }) },
       })
       socket.setNoDelay(true)
+      const lapsed = lapsedLease(snapshot, clock.now())
+      if (lapsed !== undefined) {
+        // Not a byte was sent: nobody sees a certificate that has ended.
+        fault = { reason: lapsed.reason, detail: lapsed.detail }
+        socket.destroy()
+      }
       const timer = setTimeout(() => {
         fault ??= { reason: 'ERR_UPSTREAM_CONNECT_TIMEOUT', detail: where }
         socket.destroy()
@@ -94,7 +101,7 @@ export function createOutboundDialer(options: OutboundDialerOptions): OutboundDi
         clearTimeout(timer)
         if (verified) return
         const { reason, detail } = fault ?? { reason: 'ERR_UPSTREAM_CLOSED', detail: `${where} closed during the handshake` }
-        endpoints.failed(endpoint, clock.now())
+        if (lapsed === undefined) endpoints.failed(endpoint, clock.now())
         outcome.failed(reason, detail)
       })
       socket.once('secureConnect', () => {

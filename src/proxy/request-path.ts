@@ -19,6 +19,7 @@ import { decide } from '#policy/decide'
 import type { Decision } from '#policy/decision'
 import type { RequestFacts } from '#policy/facts'
 import type { Exchange } from './exchange.ts'
+import { lapsedLease } from './identity-lease.ts'
 import type { InboundService } from './inbound-service.ts'
 import type { InboundListenerState } from './inbound-state.ts'
 import { issuePermit } from './permit.ts'
@@ -66,6 +67,8 @@ export function authorize(
   exchange.path = request.path
 
   if (listener.log.overloaded) return refusal('ERR_RECORDS_OVERLOADED')
+  const lapsed = lapsedLease(listener.settings.own, exchange.startedAt)
+  if (lapsed !== undefined) return lapsed
 
   // `OPTIONS *` is about the server as a whole: it has no path to make canonical.
   const path = request.path === '*' ? '*' : canonicalPath(request.path, paths)

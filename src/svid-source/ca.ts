@@ -38,6 +38,8 @@ export interface CaSvidSourceOptions {
   /** Ends the wait for the first identity. */
   readonly signal?: AbortSignal
   readonly observe?: IdentityObserver
+  /** Ms after which there being no first identity is an error; waits for as long as it takes unless said. */
+  readonly patience?: number
   /** Ms between looks at the clock, at most. Default 1,000. */
   readonly tick?: number
   /** Ms between polls of files. Default 500. */
@@ -347,8 +349,11 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
 
   try {
     await restore()
+    const begun = clock.monotonic()
     while (held === undefined) {
-      await renew()
+      const failed = await renew()
+      if (failed !== undefined && clock.monotonic() - begun > (options.patience ?? Infinity))
+        throw new PosternError(failed.reason, `${failed.detail}.`)
       if (held === undefined) await wait(Math.max(0, renewAt - clock.now()), undefined, { signal })
       signal.throwIfAborted()
     }

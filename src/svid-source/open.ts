@@ -11,17 +11,26 @@ export interface OpenSvidSourceOptions {
   readonly log: Log
   /** [0, 1), for jitter. Default: of the system's generator. */
   readonly random?: () => number
+  /** `SPIFFE_ENDPOINT_SOCKET`: where the Workload API is if the document does not say. */
+  readonly endpointSocket?: string | undefined
   /** Ends the wait for an identity that must be asked for. */
   readonly signal?: AbortSignal
   readonly observe?: IdentityObserver
+  /** Ms after which an identity that was not given is an error; waits for as long as it takes unless said. */
+  readonly patience?: number
 }
 
 const PRECISION = 2 ** 32
+const random = (): number => randomInt(PRECISION) / PRECISION
 
 /** What `createSnapshotSource` takes as `openIdentity`. @throws ERR_CONFIG_INVALID where there is no usable identity to begin with */
 export async function openSvidSource({ identity, federation }: SidecarConfig, options: OpenSvidSourceOptions): Promise<SvidSource> {
   const { clock, log } = options
   if (identity.kind === 'files') return createFileSvidSource({ files: identity, federation, clock, log })
+  if (identity.kind === 'workloadApi') {
+    const { createWorkloadApiSvidSource } = await import('./workload-api.ts')
+    return createWorkloadApiSvidSource({ random, ...options, config: identity })
+  }
   const { createCaSvidSource } = await import('./ca.ts')
-  return createCaSvidSource({ random: () => randomInt(PRECISION) / PRECISION, ...options, ca: identity, federation })
+  return createCaSvidSource({ random, ...options, ca: identity, federation })
 }
