@@ -23,7 +23,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   kube: [...CORE, 'config', 'telemetry'],
   'workload-api': [...CORE, 'config', 'telemetry', 'audit'],
   'svid-source': [...CORE, 'config', 'telemetry', 'audit', 'workload-api', 'kube'],
-  proxy: [...CORE, 'config', 'telemetry', 'audit', 'workload-api', 'svid-source', 'kube'],
+  'mesh-agent': [...CORE, 'config', 'telemetry', 'svid-source'],
+  proxy: [...CORE, 'config', 'telemetry', 'audit', 'workload-api', 'svid-source', 'mesh-agent', 'kube'],
   ca: [...CORE, 'config', 'telemetry', 'audit', 'workload-api', 'svid-source', 'kube'],
   controller: [...CORE, 'config', 'telemetry', 'audit', 'workload-api', 'svid-source', 'kube'],
 }
