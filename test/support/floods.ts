@@ -1,4 +1,4 @@
-/** Floods of HTTP/2 frames by a process of its own: `startFlood` here, the flooder in `flood-process.ts`. */
+/** Floods of HTTP/2 frames by a process of its own: `startFlooder` here, the flooder in `flood-process.ts`. */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -29,30 +29,34 @@ export const FLOODS: Readonly<Record<string, () => Buffer>> = {
   },
 }
 
-export interface Flood {
-  /** @returns connections that were flooded, one after the other */
-  stop(): Promise<number>
-}
-
-export interface FloodOptions {
+export type FloodOrder = {
   readonly kind: string
   readonly port: number
   readonly svid: Pick<TestSvid, 'certificatePem' | 'keyPem' | 'bundlePem'>
 }
 
-/** Resolves when the flood has begun. A connection that is ended is followed by another. */
-export async function startFlood(options: FloodOptions): Promise<Flood> {
+export interface Flooder extends AsyncDisposable {
+  /** Resolves when the flood has begun. A connection that is ended is followed by another. */
+  begin(order: FloodOrder): Promise<void>
+  /** @returns connections that were flooded, one after the other */
+  stop(): Promise<number>
+}
+
+export function startFlooder(): Flooder {
   const child = fork(join(import.meta.dirname, 'flood-process.ts'), { execArgv: [] })
   const exited = once(child, 'exit')
-  child.send(options)
-  await once(child, 'message')
+  async function ask(order: FloodOrder | 'stop'): Promise<number> {
+    child.send(order)
+    const reply = await Promise.race([once(child, 'message'), exited.then(() => undefined)])
+    if (reply === undefined) throw new Error('The process of the flooder ended.')
+    return Number(reply[0])
+  }
   return {
-    async stop() {
-      child.send('stop')
-      const [count] = (await Promise.race([once(child, 'message'), exited])) as [number]
+    begin: async (order) => void (await ask(order)),
+    stop: () => ask('stop'),
+    async [Symbol.asyncDispose]() {
       child.kill('SIGKILL')
       await exited
-      return count
     },
   }
 }
