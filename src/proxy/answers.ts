@@ -34,11 +34,14 @@ const STATUS: Partial<Record<ReasonCode, number>> = {
   ERR_DRAINED: 503,
   ERR_GRPC_DEADLINE: 504,
   ERR_INTERNAL: 500,
+  // Whatever else is wrong with a token is 401.
+  ERR_TOKEN_REPEATED: 400,
+  ERR_TOKEN_BUSY: 503,
 }
 
 /** The status that a caller is given for a reason. */
 export function statusOf(reason: ReasonCode): number {
-  return STATUS[reason] ?? httpStatusOf(reason) ?? 500
+  return STATUS[reason] ?? httpStatusOf(reason) ?? (reason.startsWith('ERR_TOKEN_') ? 401 : 500)
 }
 
 /** The problem document. @param requestId well-formed: needs no escaping */
@@ -47,6 +50,9 @@ export function problemBody(status: number, requestId: string): string {
 }
 
 /** Seconds that a caller is told to wait; 0 if it is told nothing. @param known as far as the reason for its refusal says */
+/** RFC 6750 §3. It says no more: why a token is not good is for the record. */
+export const CHALLENGE = 'Bearer error="invalid_token"'
+
 export function retryAfterOf(status: number, known: number): number {
   return status === 503 ? Math.max(1, known) : known
 }
@@ -68,6 +74,6 @@ export function problemResponse(
   const seconds = retryAfterOf(status, retryAfter)
   return (
     `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\ncontent-type: application/problem+json\r\ncontent-length: ${body.length}\r\n` +
-    `${seconds > 0 ? `retry-after: ${seconds}\r\n` : ''}x-request-id: ${requestId}\r\n${close ? 'connection: close\r\n' : ''}\r\n${headRequest ? '' : body}`
+    `${seconds > 0 ? `retry-after: ${seconds}\r\n` : ''}${status === 401 ? `www-authenticate: ${CHALLENGE}\r\n` : ''}x-request-id: ${requestId}\r\n${close ? 'connection: close\r\n' : ''}\r\n${headRequest ? '' : body}`
   )
 }

@@ -1,7 +1,7 @@
 /** What a refused HTTP/2 or gRPC caller is told: a head and nothing else (SURFACE §4). */
 import type { ReasonCode } from '#base/reasons'
 import { addHeader, createHeaderList, type HeaderList } from '#http/header-list'
-import { retryAfterOf, statusOf } from './answers.ts'
+import { CHALLENGE, retryAfterOf, statusOf } from './answers.ts'
 
 export interface Http2Answer {
   readonly status: number
@@ -14,9 +14,10 @@ export function http2Answer(reason: ReasonCode, grpc: boolean, retryAfter = 0): 
   const status = statusOf(reason)
   if (grpc) return { status: 200, grpcStatus: grpcStatusOfHttp(status) }
   const seconds = retryAfterOf(status, retryAfter)
-  if (seconds === 0) return { status }
+  if (seconds === 0 && status !== 401) return { status }
   const headers = createHeaderList()
-  addHeader(headers, 'retry-after', String(seconds))
+  if (seconds > 0) addHeader(headers, 'retry-after', String(seconds))
+  if (status === 401) addHeader(headers, 'www-authenticate', CHALLENGE)
   return { status, headers }
 }
 

@@ -7,7 +7,8 @@ import type { TLSSocket } from 'node:tls'
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import type { Snapshot } from '#config/snapshot'
-import { isStillTrusted } from '#pki/still-trusted'
+import { addHeader } from '#http/header-list'
+import { lostTrust } from '#pki/still-trusted'
 import type { PeerMetrics } from '#telemetry/metrics'
 import { createScratch } from '#wire/http2/hpack/cursor'
 import { createSlabPool } from '#wire/http2/output'
@@ -15,6 +16,7 @@ import { createHttp2Relay } from '#wire/http2/relay'
 import type { Http2Relay } from '#wire/http2/relay-contract'
 import type { Http2Exchange } from '#wire/http2/relay-exchange'
 import { connectApp } from './app-socket.ts'
+import { callerFields } from './caller-fields.ts'
 import { createIdentityFields, type IdentityFields } from './identity-fields.ts'
 import { KEEP, headerClass } from './identity-headers.ts'
 import type { InboundListenerState } from './inbound-state.ts'
@@ -25,7 +27,7 @@ import type { PeerUse } from './peer-usage.ts'
 import { consumePermit, issuePermit } from './permit.ts'
 import { recordInbound, recordMalformed } from './record.ts'
 import type { ConnectionDescription, LiveConnection } from './registry.ts'
-import { authorize, redecide } from './request-path.ts'
+import { authorize, certificateEnded, type Lapsed, type Outcome, redecide } from './request-path.ts'
 
 /** Shared by every HTTP/2 connection of the process. */
 const RESOURCES = { slabs: createSlabPool(), scratch: createScratch() }
@@ -116,8 +118,7 @@ export class Http2Inbound implements LiveConnection {
     for (const { context } of this.#relay.exchanges) {
       if (context === undefined) continue
       if (now >= context.deadline) context.exchange.cut('ERR_GRPC_DEADLINE', '', GRPC_DEADLINE_EXCEEDED)
-      else if (context.decision !== undefined && now >= context.decision.validUntil)
-        this.#redecide(context, now, 'decided again: time passed')
+      else if (now >= (context.lapse?.until ?? context.decision?.validUntil ?? Infinity)) this.#redecide(context, now)
       const slow = context.paceOfBody(now, timeouts.idle, limits.bodyRate)
       if (slow !== undefined) this.#cut(context, slow, '')
     }
@@ -128,10 +129,9 @@ export class Http2Inbound implements LiveConnection {
 
   revalidate(snapshot: Snapshot, now: number): void {
     const { peer } = this.#origin
-    if (peer !== undefined && !isStillTrusted(snapshot.trust, peer)) return this.#cutAll('ERR_TRUST_WITHDRAWN', '')
-    for (const { context } of this.#relay.exchanges) {
-      if (context !== undefined) this.#redecide(context, now, 'decided again: the snapshot changed')
-    }
+    const lost = peer === undefined ? undefined : lostTrust(snapshot.trust, peer)
+    if (lost !== undefined) return this.#expire(lost, now)
+    for (const { context } of this.#relay.exchanges) if (context?.lapse === undefined && context !== undefined) this.#redecide(context, now)
     this.#flush()
   }
 
@@ -168,10 +168,23 @@ export class Http2Inbound implements LiveConnection {
     const { clock } = this.#listener
     const stream = new Http2Stream(exchange, request, clock.now(), clock.monotonic())
     exchange.context = stream
-    const path = authorize(this.#listener, this.#origin, stream, undefined, request.grpc ? 'grpc' : 'http')
+    const outcome = authorize(this.#listener, this.#origin, stream, undefined, request.grpc ? 'grpc' : 'http')
     exchange.requestId = stream.requestId
-    if (typeof path !== 'string')
-      return exchange.refuse(http2Answer(path.reason, request.grpc, stream.retryAfter), path.reason, path.detail)
+    if (!(outcome instanceof Promise)) return this.#proceed(stream, outcome)
+    void outcome.then((settled) => {
+      this.#proceed(stream, settled)
+      this.#flush()
+    })
+  }
+
+  #proceed(stream: Http2Stream, path: Outcome): void {
+    const { exchange, request } = stream
+    // While it waited for a key, its caller may have left, or it was cut.
+    if (exchange.done) return
+    if (typeof path !== 'string') {
+      exchange.refuse(http2Answer(path.reason, request.grpc, stream.retryAfter), path.reason, path.detail)
+      return
+    }
     if (!this.#count(stream)) {
       const reason = 'ERR_LIMIT_PEER_STREAMS'
       return exchange.refuse(http2Answer(reason, request.grpc), reason, '')
@@ -180,10 +193,13 @@ export class Http2Inbound implements LiveConnection {
     const permit = issuePermit(stream.decision, {
       method,
       scheme: 'http',
+    const ours = this.#fields.list(authority, stream.forwardedCertificates, stream.requestId, stream.traceparent)
+    const caller = callerFields(this.#listener, this.#origin, stream, path)
+    caller?.names.forEach((name, index) => addHeader(ours, name, caller.values[index] ?? ''))
       authority: authority === '' ? this.#listener.appHost : authority,
       path: query === undefined ? path : `${path}?${query}`,
       headers,
-      ours: this.#fields.list(authority, stream.forwardedCertificates, stream.requestId, stream.traceparent),
+      ours,
       teTrailers,
       sensitive,
     })
@@ -217,9 +233,25 @@ export class Http2Inbound implements LiveConnection {
     if (context !== undefined) recordInbound(this.#listener, this.#origin, this.#peerMetrics, context)
   }
 
-  #redecide(stream: Http2Stream, now: number, detail: string): void {
-    const reason = redecide(this.#listener, stream, now)
-    if (reason !== undefined) this.#cut(stream, reason, detail)
+  /** One stream may no longer run: it alone is cut, now or when its time to finish is over. */
+  #redecide(stream: Http2Stream, now: number): void {
+    const why = stream.lapse?.why ?? redecide(this.#listener, stream, now)
+    if (why === undefined) return
+    const next = stream.lapse ?? lapse(this.#listener, why, now)
+    stream.lapse = next
+    if (now < next.until) return
+    stream.decision = why.decision ?? stream.decision
+    this.#cut(stream, why.reason, why.detail)
+  }
+
+  /** The connection as a whole has lost its reason. */
+  #expire(why: Lapsed, now: number): void {
+    const next = lapse(this.#listener, why, now)
+    if (next.until <= now) return this.#cutAll(why.reason, why.detail)
+    if (this.#lapse !== undefined) return
+    this.#lapse = next
+    for (const { context } of this.#relay.exchanges) if (context !== undefined) context.lapse ??= next
+    this.#leave()
   }
 
   #cut(stream: Http2Stream, reason: ReasonCode, detail: string): void {
@@ -271,6 +303,21 @@ export class Http2Inbound implements LiveConnection {
   #onAppBytes(count: number): boolean {
     this.#relay.receiveUpstream(READ_BUFFER.subarray(0, count), this.#listener.clock.monotonic())
     this.#flush()
+  /** A few requests in each turn: whoever sends a thousand at once holds up itself, not everybody. */
+  #receive(bytes: Buffer): void {
+    if (this.#closed) return
+    this.#relay.receiveDownstream(bytes, this.#listener.clock.monotonic())
+    this.#flush()
+    if (this.#relay.behind) {
+      this.#caller.pause()
+      setImmediate(() => this.#receive(NOTHING))
+    } else if (bytes === NOTHING) this.#resumeCaller()
+  }
+
+  #resumeCaller(): void {
+    if (!this.#relay.behind && !this.#app.writableNeedDrain) this.#caller.resume()
+  }
+
     return !this.#appPaused
   }
 
@@ -303,21 +350,6 @@ export class Http2Inbound implements LiveConnection {
   }
 
   #destroy(): void {
-  /** A few requests in each turn: whoever sends a thousand at once holds up itself, not everybody. */
-  #receive(bytes: Buffer): void {
-    if (this.#closed) return
-    this.#relay.receiveDownstream(bytes, this.#listener.clock.monotonic())
-    this.#flush()
-    if (this.#relay.behind) {
-      this.#caller.pause()
-      setImmediate(() => this.#receive(NOTHING))
-    } else if (bytes === NOTHING) this.#resumeCaller()
-  }
-
-  #resumeCaller(): void {
-    if (!this.#relay.behind && !this.#app.writableNeedDrain) this.#caller.resume()
-  }
-
     if (this.#closed) return
     this.#closed = true
     this.#relay.downstreamClosed()

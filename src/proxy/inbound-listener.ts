@@ -187,13 +187,14 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   }
 }
 
-function settingsOf({ config, policies, identity, lease }: Snapshot, index: number): InboundSettings {
+function settingsOf({ config, policies, identity, tokens, lease }: Snapshot, index: number): InboundSettings {
   const inbound = config.inbound[index]
   const policy = policies[index]
   if (inbound === undefined || policy === undefined) throw new TypeError(`the snapshot has no inbound listener ${index}`)
   return {
     config: inbound,
     policy,
+    tokens,
     drain: config.drain,
     headLimits: { bytes: inbound.limits.headBytes, headers: inbound.limits.headers },
     own: { identity, lease },

@@ -8,6 +8,8 @@ import type { Snapshot } from '#config/snapshot'
 import type { RandomHex } from '#http/random-hex'
 import type { CompiledPolicy } from '#policy/compile'
 import type { ListenerMetrics } from '#telemetry/metrics'
+import type { AssertionSigner } from '#token/assertion'
+import type { TokenVerifier } from '#token/verifier'
 import type { HeadLimits } from '#wire/http1/limits'
 import type { PeerUsage } from './peer-usage.ts'
 import type { RateLimiter } from './rate-limiter.ts'
@@ -20,6 +22,8 @@ export interface Surroundings {
   readonly randomHex: RandomHex
   readonly log: DecisionLog
   readonly ring: Ring
+  /** Signs what the app is told of its callers. */
+  readonly assertions: AssertionSigner
 }
 
 /** What of a listener a new snapshot may change. */
@@ -27,6 +31,10 @@ export interface InboundSettings {
   readonly config: InboundConfig
   readonly policy: CompiledPolicy
   readonly headLimits: HeadLimits
+  /** Undefined where no issuer is configured: then `authorization` is the business of the app. */
+  readonly tokens: TokenVerifier | undefined
+  /** Ms for which that which runs may go on where the listener drains what has lapsed. */
+  readonly drain: number
   /** Who we are, and until when that may be relied upon. */
   readonly own: Pick<Snapshot, 'identity' | 'lease'>
   /** SPIFFE IDs whose own x-forwarded-client-cert is kept. */

@@ -7,6 +7,7 @@ import type { Snapshot, SnapshotSource } from '#config/snapshot'
 import type { RandomHex } from '#http/random-hex'
 import type { Log } from '#telemetry/log'
 import type { Metrics } from '#telemetry/metrics'
+import { type AssertionSigner, createAssertionSigner } from '#token/assertion'
 import { type InboundListener, openInboundListener } from './inbound-listener.ts'
 import type { Surroundings } from './inbound-state.ts'
 import { groupByListen, openOutboundListener, type OutboundListener } from './outbound-listener.ts'
@@ -27,6 +28,7 @@ export interface Sidecar {
   readonly inbound: readonly InboundListener[]
   readonly outbound: readonly OutboundListener[]
   readonly registry: Registry
+  readonly assertions: AssertionSigner
   readonly draining: boolean
   /** Takes nothing new and resolves when all that runs has ended, at the latest after `drain` of the document. */
   drain(): Promise<void>
@@ -39,8 +41,16 @@ const TICK_MS = 1000
 /** @throws PosternError ERR_LISTEN if an address cannot be had; nothing is left open then */
 export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const { source, metrics, log, clock } = options
-  const registry = createRegistry(clock.now())
-  const surroundings: Surroundings = { registry, clock, randomHex: options.randomHex, log: options.decisions, ring: options.ring }
+  const registry = createRegistry(clock.now(), clock)
+  const assertions = createAssertionSigner()
+  const surroundings: Surroundings = {
+    registry,
+    clock,
+    randomHex: options.randomHex,
+    log: options.decisions,
+    ring: options.ring,
+    assertions,
+  }
   const { config } = source.current
   const inbound: InboundListener[] = []
   const outbound: OutboundListener[] = []
@@ -131,6 +141,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     inbound,
     outbound,
     registry,
+    assertions,
     get draining() {
       return draining !== undefined
     },
