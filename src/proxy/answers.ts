@@ -10,6 +10,7 @@ const STATUS: Partial<Record<ReasonCode, number>> = {
   ERR_RATE_LIMITED: 429,
   ERR_CERTIFICATE_ENDED: 403,
   ERR_TRUST_WITHDRAWN: 403,
+  ERR_SVID_REVOKED: 403,
   ERR_HEAD_TIMEOUT: 408,
   ERR_BODY_TIMEOUT: 408,
   ERR_BODY_RATE: 408,
@@ -33,10 +34,10 @@ const STATUS: Partial<Record<ReasonCode, number>> = {
   ERR_TRUST_STALE: 503,
   ERR_DRAINED: 503,
   ERR_GRPC_DEADLINE: 504,
-  ERR_INTERNAL: 500,
   // Whatever else is wrong with a token is 401.
   ERR_TOKEN_REPEATED: 400,
   ERR_TOKEN_BUSY: 503,
+  ERR_INTERNAL: 500,
 }
 
 /** The status that a caller is given for a reason. */
@@ -49,10 +50,10 @@ export function problemBody(status: number, requestId: string): string {
   return `{"title":"${reasonPhrase(status)}","status":${status},"request_id":"${requestId}"}`
 }
 
-/** Seconds that a caller is told to wait; 0 if it is told nothing. @param known as far as the reason for its refusal says */
 /** RFC 6750 §3. It says no more: why a token is not good is for the record. */
 export const CHALLENGE = 'Bearer error="invalid_token"'
 
+/** Seconds that a caller is told to wait; 0 if it is told nothing. @param known as far as the reason for its refusal says */
 export function retryAfterOf(status: number, known: number): number {
   return status === 503 ? Math.max(1, known) : known
 }
