@@ -1,5 +1,5 @@
 /** The sidecar's document in typed form: what `spec` of kind Sidecar says, with defaults filled in and paths made absolute. */
-import type { Address, TcpAddress } from '#base/units'
+import type { Address, TcpAddress, UnixAddress } from '#base/units'
 import type { PathRules } from '#http/canonical-path'
 import type { SpiffeId } from '#identity/spiffe-id'
 import type { SocketAccess } from '#telemetry/private-socket'
@@ -71,8 +71,24 @@ export interface CaIdentityConfig {
   readonly cache: string | undefined
 }
 
-/** `workloadApi` joins this union when it is implemented. */
-export type IdentityConfig = FileIdentityConfig | CaIdentityConfig
+/** An identity that a SPIFFE Workload API gives, such as SPIRE's agent. */
+export interface WorkloadApiIdentityConfig {
+  readonly kind: 'workloadApi'
+  /** Undefined: where `SPIFFE_ENDPOINT_SOCKET` says. */
+  readonly socket: Address | undefined
+  /** Which of several identities is ours; undefined: the one with `hint`, or the only one. */
+  readonly id: SpiffeId | undefined
+  readonly hint: string | undefined
+}
+
+export type IdentityConfig = FileIdentityConfig | CaIdentityConfig | WorkloadApiIdentityConfig
+
+/** Where the app finds the Workload API and Envoy's SDS. */
+export interface WorkloadApiConfig {
+  readonly listen: UnixAddress
+  /** Who may open the socket. */
+  readonly access: SocketAccess
+}
 
 export interface FederatedBundleConfig {
   readonly trustDomain: string
@@ -119,14 +135,8 @@ export interface Timeouts {
   readonly halfClosed: number
 }
 
-  /** HTTP/2 streams at once on all connections of one SPIFFE ID. */
-  readonly streamsPerPeer: number
-  /** Bytes a second at which a request's body must come, averaged over `timeouts.idle`; 0: a byte within that time is enough. */
-  readonly bodyRate: number
 export interface PathsConfig extends PathRules {
   /** The app may receive headers that override path or method (`override-headers` in `paths.allow`). */
-  /** Of those, how many may be from one source address. */
-  readonly handshakesPerSource: number
   readonly overrideHeaders: boolean
 }
 
@@ -139,16 +149,6 @@ export interface InboundConfig {
   readonly limits: Limits
   readonly timeouts: Timeouts
   readonly paths: PathsConfig
-}
-
-export interface OutboundConfig {
-  /** Loopback or a Unix socket. */
-  readonly listen: Address
-  /** Lower-case authorities without port that this entry serves; empty where it has its `listen` to itself. */
-  readonly hosts: readonly string[]
-  /** At least one. */
-  readonly to: readonly TcpAddress[]
-  /** Who the server may be; at least one. */
   /** What is done with a bearer token of an issuer that is not configured: refused, or left to the app. */
   readonly unknownTokens: 'refuse' | 'pass'
   /** The app is told who calls in a signed assertion too. */
@@ -183,6 +183,16 @@ export interface TokenIssuerConfig {
     readonly keep: number
   }
   readonly forwardToken: boolean
+}
+
+export interface OutboundConfig {
+  /** Loopback or a Unix socket. */
+  readonly listen: Address
+  /** Lower-case authorities without port that this entry serves; empty where it has its `listen` to itself. */
+  readonly hosts: readonly string[]
+  /** At least one. */
+  readonly to: readonly TcpAddress[]
+  /** Who the server may be; at least one. */
   readonly peer: readonly SpiffeId[]
   readonly protocol: Protocol
   /** Ms after which an HTTP/2 connection to the destination takes no more requests, ± 10 %. */
@@ -207,10 +217,15 @@ export interface SidecarConfig {
   /** What `spec.selector` of policies is compared with. */
   readonly labels: Readonly<Record<string, string>>
   readonly identity: IdentityConfig
+  /** Undefined: it is not served. */
+  readonly workloadApi: WorkloadApiConfig | undefined
   readonly federation: readonly FederatedBundleConfig[]
   readonly tls: TlsConfig
   readonly inbound: readonly InboundConfig[]
   readonly outbound: readonly OutboundConfig[]
+  readonly tokens: readonly TokenIssuerConfig[]
+  /** Where the app finds the keys of assertions. Undefined: at the admin address alone. Loopback or a Unix socket. */
+  readonly assertionKeys: Address | undefined
   /** Absolute paths of files and folders. */
   readonly policies: readonly string[]
   /** Peers whose own x-forwarded-client-cert is kept and appended to. */
@@ -223,6 +238,3 @@ export interface SidecarConfig {
   /** Longest drain, ms. */
   readonly drain: number
 }
-  readonly tokens: readonly TokenIssuerConfig[]
-  /** Where the app finds the keys of assertions. Undefined: at the admin address alone. Loopback or a Unix socket. */
-  readonly assertionKeys: Address | undefined

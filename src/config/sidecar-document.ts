@@ -58,7 +58,7 @@ const ca = map({
 const identity = exactlyOne({
   files: optional(files),
   ca: optional(ca),
-  workloadApi: notYet('an identity from a Workload API', 'give `files`'),
+  workloadApi: optional(workloadApiIdentity),
 })
 
 /** What bounds callers and calls alike. */
@@ -124,7 +124,7 @@ const outboundEntry = map({
 
 const spec = map({
   identity: required(identity),
-  workloadApi: notYet('serving the Workload API', 'remove it'),
+  workloadApi: optional(workloadApiServer),
   federation: optional(
     named(map({ bundle: required(filePath) }), (name) => (isTrustDomain(name) ? undefined : `\`${name}\` is no trust domain’s name`)),
     [],
@@ -192,7 +192,10 @@ export function readSidecarDocument(value: LocatedValue, { file }: SidecarDocume
   if (mistaken !== undefined) return { config: undefined, problems: [mistaken] }
   const read = sidecarReader.read(value, place)
   const config = read === undefined ? undefined : toConfig(read, file, place)
-  if (config !== undefined) checkListeners(config, value, place.problems)
+  if (config !== undefined) {
+    checkListeners(config, value, place.problems)
+    checkWorkloadApi(config, value, place.problems)
+  }
   return { config: place.problems.length === 0 ? config : undefined, problems: place.problems }
 }
 
@@ -218,24 +221,26 @@ function toConfig({ metadata, spec }: Read<typeof sidecarReader>, file: string, 
     namespace: metadata.namespace,
     labels: Object.freeze(Object.fromEntries(metadata.labels)),
     identity: toIdentity(spec.identity),
+    workloadApi: spec.workloadApi,
     federation: spec.federation.map(([trustDomain, { bundle }]) => ({ trustDomain, bundle })),
     tls: spec.tls,
     inbound: spec.inbound.map(toInbound),
     outbound: spec.outbound.map(toOutbound),
+    tokens: spec.tokens,
+    assertionKeys: spec.assertionKeys,
     policies: spec.policies,
     forwarders: spec.forwarders,
     records: spec.records,
     admin: spec.admin === 'off' ? undefined : (spec.admin ?? defaultAddress(DEFAULTS.admin, place)),
-    tokens: spec.tokens,
-    assertionKeys: spec.assertionKeys,
     health: spec.health === 'off' ? undefined : (spec.health ?? defaultAddress(DEFAULTS.health, place)),
     drain: spec.drain,
   }
 }
 
 /** The reader has seen to it that exactly one source is there. */
-function toIdentity({ files: fromFiles, ca: fromCa }: Read<typeof identity>): IdentityConfig {
+function toIdentity({ files: fromFiles, ca: fromCa, workloadApi }: Read<typeof identity>): IdentityConfig {
   if (fromFiles !== undefined) return { kind: 'files', ...fromFiles }
+  if (workloadApi !== undefined) return { kind: 'workloadApi', ...workloadApi }
   if (fromCa === undefined) throw new TypeError('An identity has a source.')
   const { attest, ...rest } = fromCa
   const [method, file] =

@@ -4,7 +4,9 @@ import type { IdentityFeed } from '#config/snapshot'
 
 /** Serves a usable identity from the moment it is created to the moment it is closed; the last good one while newer ones fail. */
 export interface SvidSource extends IdentityFeed {
-  readonly kind: 'files' | 'ca'
+  readonly kind: 'files' | 'ca' | 'workloadApi'
+  /** Mints a JWT-SVID of our own identity, in compact form; absent where nobody does. Rejects if it cannot be had. */
+  readonly issueJwtSvid?: (audience: readonly string[], signal: AbortSignal) => Promise<string>
 }
 
 /** Is told of every try to get a certificate, and of every look for newer trust: for metrics. */

@@ -43,8 +43,7 @@ export function createJwtService(source: WorkloadSource, clock: Clock, log: Log)
       }
       const svids = await Promise.all(
         identities.map(async ({ identity: { id }, hint }) => {
-          const { token } = await mint(issue, id, audience, signal)
-          return { spiffeId: id.uri, svid: token, hint }
+          return { spiffeId: id.uri, svid: await mint(issue, id, audience, signal), hint }
         }),
       )
       return create(JWTSVIDResponseSchema, { svids })
