@@ -140,6 +140,8 @@ export function createCaClient({ address, clock, timeout = TIMEOUT }: CaClientOp
         headers: {
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           accept: 'application/json, application/problem+json',
+          // So that the authority can say that the clocks differ, and by how much.
+          date: new Date(clock.now()).toUTCString(),
         },
         ...(body === undefined ? {} : { body }),
       })

@@ -7,25 +7,23 @@
  *
  * All times are of the wall clock, looked at once a second or oftener: who was suspended is late, and notices.
  */
-import { type KeyObject, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Clock } from '#base/clock'
 import { PosternError } from '#base/errors'
 import { digestOf } from '#config/files'
 import type { CaIdentityConfig, FederatedBundleConfig } from '#config/sidecar-config'
 import type { Identity, IdentityOrigin, InputStatus } from '#config/snapshot'
-import { generatePrivateKey, privateKeyPem } from '#pki/keys'
-import { requestSvid } from '#pki/request-svid'
 import type { TrustStore } from '#pki/trust-store'
-import type { WorkloadIdentity } from '#pki/workload-identity'
 import type { Log } from '#telemetry/log'
 import { type BundleFiles, createBundleFiles } from './bundle-files.ts'
-import { readSvidAnswer, readTrustAnswer } from './ca-answer.ts'
+import { createConversation } from './ca-conversation.ts'
 import { keep, loadKept } from './ca-cache.ts'
-import { type CaFault, type CaReply, createCaClient, fault } from './ca-client.ts'
-import { readAnchor, readToken } from './ca-inputs.ts'
+import { type CaFault, createCaClient } from './ca-client.ts'
+import { readAnchor } from './ca-inputs.ts'
 import { pollDelay, renewalTime, retryDelay } from './ca-schedule.ts'
-import { acceptFederation, acceptKept, acceptSvid, acceptTrust, type Circumstances, type Held } from './ca-state.ts'
+import { createClockWatch } from './clock-watch.ts'
+import { acceptFederation, acceptKept, acceptTrust, type Circumstances, type Held } from './ca-state.ts'
 import type { IdentityObserver, SvidSource } from './source.ts'
 
 export interface CaSvidSourceOptions {
@@ -53,8 +51,8 @@ const POLL_AFTER = 5_000
 const LEASE_POLLS = 3
 /** Polls that may fail in a row before it is worth a word in `status`. */
 const TOLERATED_POLLS = 3
-/** Ms; a wall clock that differs by more from the monotonic one was set, or this host was suspended. */
-const JUMP = 2_000
+/** Ms; clocks that differ by more are worth a word. */
+const SKEW = 2_000
 
 /**
  * Resolves with the first usable identity: one that was kept on disk, or what the authority issues, however long that takes.
@@ -62,8 +60,8 @@ const JUMP = 2_000
  */
 export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<SvidSource> {
   const { ca, clock, log, random, observe } = options
-  const anchor = await readAnchor(ca)
   const client = createCaClient({ address: ca.address, clock })
+  const anchor = await readAnchor(ca)
   const federation: BundleFiles = await createBundleFiles({
     federation: options.federation,
     clock,
@@ -76,11 +74,6 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
   const signal = options.signal === undefined ? closing.signal : AbortSignal.any([closing.signal, options.signal])
 
   let held: Held | undefined
-  /** What the authority itself is verified against where that is not what is in force: a newer anchor that the operator wrote. */
-  let contact: TrustStore | undefined
-  let anchorDigest = anchor.digest
-  /** Of the certificate that is being asked for. */
-  let nextKey: KeyObject | undefined
   let renewAt = 0
   let renewalFailures = 0
   let renewing = false
@@ -99,9 +92,10 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
   let cacheError: string | undefined
   let identitySince = 0
   let trustSince = 0
-  let seen = { wall: clock.now(), monotonic: clock.monotonic() }
+  const watch = createClockWatch(clock)
   /** This process did not look for longer than its lease: nothing is served until it has asked. */
   let stale = false
+  let suspensions = 0
   let timer: NodeJS.Timeout | undefined
 
   const circumstances = (): Circumstances => ({
@@ -110,10 +104,11 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
     federated: federation.current,
     now: clock.now(),
   })
+  const conversation = createConversation({ ca, client, anchor, circumstances })
   const endOf = (): number => held?.identity.facts.notAfter ?? -Infinity
   const lease = {
     get validUntil() {
-      return stale ? -Infinity : Math.min(endOf(), seen.wall + LEASE_POLLS * pollAfter)
+      return stale ? -Infinity : Math.min(endOf(), watch.seen + LEASE_POLLS * pollAfter)
     },
   }
   let current: Identity | undefined
@@ -126,53 +121,16 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
     const now = clock.now()
     if (before?.trust !== next.trust) {
       trustSince = now
-      contact = undefined
+      conversation.adopted()
     }
     if (before?.identity !== next.identity) identitySince = now
     current = { identity: next.identity, trust: next.trust, lease }
     for (const listener of listeners) listener()
   }
 
-  async function ask(path: string, body: unknown, identity: WorkloadIdentity | undefined): Promise<CaReply> {
-    const reply = await client.post(path, body, { identity, trust: contact ?? held?.trust ?? anchor.trust })
-    if (reply.ok || reply.reason !== 'ERR_CA_SERVER') return reply
-    const fresh = await readAnchor(ca).catch(() => undefined)
-    if (fresh === undefined || fresh.digest === anchorDigest) return reply
-    // Its operator replaced the bundle since: as after a rotation that this sidecar has missed.
-    anchorDigest = fresh.digest
-    contact = fresh.trust
-    return client.post(path, body, { identity, trust: fresh.trust })
-  }
-
-  /** A certificate for a new key: by the one that we have, else by attestation. */
-  async function obtain(): Promise<Held | CaFault> {
-    nextKey ??= await generatePrivateKey()
-    const csr = requestSvid(nextKey)
-    const renewed = held !== undefined && endOf() > clock.now() ? held.identity : undefined
-    const byCertificate = renewed && (await ask('/v1/x509-svid', { csr }, renewed))
-    if (byCertificate !== undefined && (byCertificate.ok || !byCertificate.final)) return take(byCertificate, nextKey, renewed)
-    const token = await readToken(ca)
-    const reply =
-      typeof token === 'string'
-        ? await ask('/v1/x509-svid', { attestation: { type: ATTESTATION[ca.attest.method], token }, csr }, undefined)
-        : token
-    const taken = take(reply, nextKey, undefined)
-    if (!('ok' in taken) || byCertificate === undefined) return taken
-    return { ...taken, detail: `${byCertificate.detail}; and attesting anew: ${taken.detail}` }
-  }
-
-  function take(reply: CaReply, key: KeyObject, renewed: WorkloadIdentity | undefined): Held | CaFault {
-    if (!reply.ok) return reply
-    const answer = readSvidAnswer(reply.value)
-    if (typeof answer === 'string') return fault('ERR_CA_ANSWER', `The answer of the authority at ${client.name} cannot be used: ${answer}`)
-    const next = acceptSvid(answer, privateKeyPem(key), held, renewed, circumstances())
-    if (!('ok' in next)) renewAt = renewalTime(next.identity.facts, clock.now(), answer.renewAt, random())
-    return next
-  }
-
   /** @returns why not */
   async function renew(): Promise<CaFault | undefined> {
-    const next = await obtain()
+    const next = await conversation.obtain(() => held)
     if (closing.signal.aborted) return undefined
     const now = clock.now()
     if ('ok' in next) {
@@ -185,13 +143,14 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
       log.warn({ reason: next.reason, attempt: renewalFailures, retry_in_ms: Math.round(delay), ...ending(now) }, `${next.detail}.`)
       return next
     }
-    nextKey = undefined
+    const { state } = next
+    renewAt = renewalTime(state.identity.facts, now, next.renewAt, random())
     renewalFailures = 0
     renewalError = undefined
     lastRenewal = { at: now }
     observe?.('renewal', 'ok')
-    adopt(next)
-    const { id, facts } = next.identity
+    adopt(state)
+    const { id, facts } = state.identity
     log.info(
       { id: id.uri, serial: facts.serial, not_after: iso(facts.notAfter), renew_at: iso(renewAt), ...skewOf() },
       'A new certificate is in force.',
@@ -203,17 +162,15 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
   async function poll(): Promise<void> {
     if (held === undefined) return
     if (inForce === held.trust) acknowledged = held.sequence
-    const reply = await ask('/v1/trust', { sequence: acknowledged, instance }, held.identity)
+    const begun = suspensions
+    const answer = await conversation.poll(held, acknowledged, instance)
     if (closing.signal.aborted) return
-    const answer = reply.ok ? readTrustAnswer(reply.value) : undefined
-    const next = reply.ok
-      ? typeof answer === 'object'
-        ? acceptTrust(answer, held, circumstances())
-        : fault('ERR_CA_ANSWER', `The answer of the authority at ${client.name} cannot be used: ${answer}`)
-      : reply
+    const next = 'ok' in answer ? answer : acceptTrust(answer, held, circumstances())
     const now = clock.now()
-    stale = false
-    if ('ok' in next || typeof answer !== 'object') {
+    // One that was begun before a suspension says what held before it.
+    if (begun === suspensions) stale = false
+    else pollAt = now
+    if ('ok' in answer || 'ok' in next) {
       if ('ok' in next) onPollFailed(next, now)
       return
     }
@@ -279,21 +236,19 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
   /** Looks at the clock, and begins what is due. */
   function look(): void {
     if (closing.signal.aborted) return
-    const [wall, monotonic] = [clock.now(), clock.monotonic()]
-    const jump = wall - seen.wall - (monotonic - seen.monotonic)
-    const missed = wall - seen.wall > LEASE_POLLS * pollAfter
-    if (Math.abs(jump) > JUMP) {
+    const { now, passed, jump } = watch.look()
+    if (jump !== 0) {
       log.warn({ ms: Math.round(jump) }, jump > 0 ? 'The clock went forward, or this host was suspended.' : 'The clock was set back.')
       // What was planned is as far away as before; only a clock that runs on makes it late.
       if (jump < 0) renewAt += jump
-      pollAt = Math.min(pollAt, wall)
+      pollAt = Math.min(pollAt, now)
     }
-    if (missed) {
+    if (passed > LEASE_POLLS * pollAfter) {
       stale = true
-      pollAt = wall
+      suspensions++
+      pollAt = now
     }
-    seen = { wall, monotonic }
-    if (!renewing && wall >= renewAt) {
+    if (!renewing && now >= renewAt) {
       renewing = true
       void renew().finally(() => {
         renewing = false
@@ -302,7 +257,7 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
         plan()
       })
     }
-    if (!polling && wall >= pollAt && endOf() > wall) {
+    if (!polling && now >= pollAt && endOf() > now) {
       polling = true
       void poll().finally(() => {
         polling = false
@@ -322,7 +277,7 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
 
   const ending = (now: number): object => (held === undefined ? {} : { certificate_ends_in_s: Math.round((endOf() - now) / 1000) })
   const skewOf = (): object =>
-    client.skew !== undefined && Math.abs(client.skew) > JUMP ? { clock_ahead_of_authority_ms: client.skew } : {}
+    client.skew !== undefined && Math.abs(client.skew) > SKEW ? { clock_ahead_of_authority_ms: client.skew } : {}
 
   async function restore(): Promise<void> {
     if (ca.cache === undefined) return
@@ -363,7 +318,7 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
     close()
     throw error
   }
-  seen = { wall: clock.now(), monotonic: clock.monotonic() }
+  watch.look()
   plan()
 
   function statusOf(
@@ -426,8 +381,6 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
     close,
   }
 }
-
-const ATTESTATION = { joinToken: 'join_token', serviceAccountToken: 'service_account_token', oidc: 'oidc' } as const
 
 function iso(time: number): string {
   return new Date(time).toISOString()
