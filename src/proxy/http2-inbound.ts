@@ -117,7 +117,7 @@ export class Http2Inbound implements LiveConnection {
     if (now >= this.#drainAt) this.drain()
     for (const { context } of this.#relay.exchanges) {
       if (context === undefined) continue
-      if (now >= context.deadline) context.exchange.cut('ERR_GRPC_DEADLINE', '', GRPC_DEADLINE_EXCEEDED)
+      if (now >= context.deadline) this.#cut(context, 'ERR_GRPC_DEADLINE', '')
       else if (now >= (context.lapse?.until ?? context.decision?.validUntil ?? Infinity)) this.#redecide(context, now)
       const slow = context.paceOfBody(now, timeouts.idle, limits.bodyRate)
       if (slow !== undefined) this.#cut(context, slow, '')
@@ -359,8 +359,6 @@ export class Http2Inbound implements LiveConnection {
     this.#listener.connectionClosed(this.#origin)
   }
 }
-
-const GRPC_DEADLINE_EXCEEDED = 4
 
 /** Serves a caller until its connection ends. */
 export function serveHttp2(...args: ConstructorParameters<typeof Http2Inbound>): void {

@@ -58,9 +58,7 @@ export class Http2Outbound implements LiveConnection, Flushable {
         onRequest: (exchange) => this.#onRequest(exchange),
         onBadRequest: (exchange, { reason, detail }) => this.#onBadRequest(exchange, reason, detail),
         onStreamRefused: ({ reason, detail }) => void recordMalformed(listener, this.#origin, reason, detail, 0),
-        onFailure: ({ context }, reason, detail) => {
-          if (context?.retryRepeatable(reason, listener.clock.now()) === false) context.failed(reason, detail)
-        },
+        onFailure: ({ context }, reason, detail) => context?.onFailure(reason, detail, listener.clock.now()),
         onUnprocessed: ({ context }) => context?.retryUnprocessed(listener.clock.now()),
         onEnd: (exchange) => this.#onEnd(exchange),
         onDownstreamFault: ({ reason, detail }) => {

@@ -54,11 +54,12 @@ export class OutboundCall implements Http2Waiter {
     this.#retry(now)
   }
 
-  /** The connection broke before an answer, which may have been because it was closed just then. @returns whether it is tried again */
-  retryRepeatable(reason: ReasonCode, now: number): boolean {
-    const { request } = this.stream
-    if (reason !== 'ERR_UPSTREAM_CLOSED' || this.#retries > 0 || request.grpc || !REPEATABLE.has(request.method)) return false
-    return this.#exchange.bytesIn === 0 && !this.#exchange.awaitsBody && this.#retry(now)
+  /** There will be no answer from where it was sent. Once, and where nothing is done twice by it, that may have been a connection closed just then. */
+  onFailure(reason: ReasonCode, detail: string, now: number): void {
+    if (reason === 'ERR_UPSTREAM_CLOSED' && this.#retries === 0 && this.#isRepeatable() && this.#retry(now)) return
+    // A server that gives up at the deadline says so sooner than our own clock.
+    if (now >= this.stream.deadline) this.failed('ERR_GRPC_DEADLINE', detail)
+    else this.failed(reason, detail)
   }
 
   /** Ends it for a reason of ours: refused if nothing was answered yet, else so that it cannot look complete. */
@@ -70,6 +71,11 @@ export class OutboundCall implements Http2Waiter {
   /** It is over. */
   ended(): void {
     this.#pool?.cancel(this)
+  }
+
+  #isRepeatable(): boolean {
+    const { grpc, method } = this.stream.request
+    return !grpc && REPEATABLE.has(method) && this.#exchange.bytesIn === 0 && !this.#exchange.awaitsBody
   }
 
   #retry(now: number): boolean {

@@ -1,5 +1,6 @@
 /** Callers over HTTP/2 with a certificate: Node's own client, and bare frames for what no client would send. */
 import { type ClientHttp2Session, connect, type OutgoingHttpHeaders } from 'node:http2'
+import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { TestSvid } from './authority.ts'
 import { createFrameCutter } from './frame-cutter.ts'
@@ -20,9 +21,9 @@ export function openSession(port: number, svid: Credentials): ClientHttp2Session
   return Object.assign(session, { [Symbol.dispose]: () => session.destroy() })
 }
 
-/** The same without TLS, for an app that calls its own sidecar. */
-export function openPlainSession(port: number): ClientHttp2Session & Disposable {
-  const session = connect(`http://127.0.0.1:${port}`)
+/** The same without TLS, for an app that calls its own sidecar. @param createConnection to something else than the port */
+export function openPlainSession(port: number, createConnection?: () => Socket): ClientHttp2Session & Disposable {
+  const session = connect(`http://127.0.0.1:${port}`, createConnection === undefined ? {} : { createConnection })
   session.on('error', () => {})
   return Object.assign(session, { [Symbol.dispose]: () => session.destroy() })
 }
