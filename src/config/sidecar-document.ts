@@ -55,7 +55,7 @@ const ca = map({
   cache: optional(filePath),
 })
 
-const identity = exactlyOne({
+export const identity = exactlyOne({
   files: optional(files),
   ca: optional(ca),
   workloadApi: optional(workloadApiIdentity),
@@ -238,7 +238,7 @@ function toConfig({ metadata, spec }: Read<typeof sidecarReader>, file: string, 
 }
 
 /** The reader has seen to it that exactly one source is there. */
-function toIdentity({ files: fromFiles, ca: fromCa, workloadApi }: Read<typeof identity>): IdentityConfig {
+export function toIdentity({ files: fromFiles, ca: fromCa, workloadApi }: Read<typeof identity>): IdentityConfig {
   if (fromFiles !== undefined) return { kind: 'files', ...fromFiles }
   if (workloadApi !== undefined) return { kind: 'workloadApi', ...workloadApi }
   if (fromCa === undefined) throw new TypeError('An identity has a source.')

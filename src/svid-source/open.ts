@@ -24,7 +24,7 @@ const PRECISION = 2 ** 32
 const random = (): number => randomInt(PRECISION) / PRECISION
 
 /** What `createSnapshotSource` takes as `openIdentity`. @throws ERR_CONFIG_INVALID where there is no usable identity to begin with */
-export async function openSvidSource({ identity, federation }: SidecarConfig, options: OpenSvidSourceOptions): Promise<SvidSource> {
+export async function openSvidSource({ identity, federation }: Pick<SidecarConfig, 'identity' | 'federation'>, options: OpenSvidSourceOptions): Promise<SvidSource> {
   const { clock, log } = options
   if (identity.kind === 'files') return createFileSvidSource({ files: identity, federation, clock, log })
   if (identity.kind === 'workloadApi') {
