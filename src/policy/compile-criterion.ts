@@ -56,7 +56,9 @@ const FLAGS: Readonly<Record<Flag, Check>> = {
     token?.namespace !== undefined &&
     token.serviceAccount !== undefined &&
     token.namespace === peer?.id.namespace &&
-    token.serviceAccount === peer.id.serviceAccount,
+    token.serviceAccount === peer.id.serviceAccount &&
+    // Namespaces of two trust domains may have equal names.
+    (token.trustDomain === undefined || token.trustDomain === peer.id.trustDomain),
   cors_preflight: ({ method, headers }) =>
     method === 'OPTIONS' &&
     headers !== undefined &&

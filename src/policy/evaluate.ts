@@ -80,9 +80,11 @@ function evaluateFlag(flag: Flag, { token, peer, method, headers }: RequestFacts
       return token === undefined || token.subject === '' ? ABSENT : { holds: true, actual: token.subject }
     case 'token_is_peer': {
       if (token?.namespace === undefined || token.serviceAccount === undefined) return ABSENT
-      const actual = `token of ${token.namespace}/${token.serviceAccount}`
+      const { namespace, serviceAccount, trustDomain } = token
+      const actual = `token of ${namespace}/${serviceAccount}${trustDomain === undefined ? '' : ` in ${trustDomain}`}`
       const id = peer?.id
-      return { holds: id !== undefined && id.namespace === token.namespace && id.serviceAccount === token.serviceAccount, actual }
+      const isSame = id !== undefined && id.namespace === namespace && id.serviceAccount === serviceAccount
+      return { holds: isSame && (trustDomain === undefined || id.trustDomain === trustDomain), actual }
     }
     default: {
       const asks = (name: string): boolean => headers?.names.includes(name) === true

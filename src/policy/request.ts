@@ -252,13 +252,14 @@ function readToken(reader: Reader, at: number): { readonly principal: TokenPrinc
   }
   if (typeof exp === 'number' && at >= exp * 1000) return refusal('ERR_TOKEN_EXPIRED', `at ${instant(exp)}`)
   if (typeof nbf === 'number' && at < nbf * 1000) return refusal('ERR_TOKEN_NOT_YET_VALID', `before ${instant(nbf)}`)
-  const [namespace, serviceAccount] = serviceAccountOf(sub)
+  const { namespace, serviceAccount, trustDomain } = workloadOf(sub)
   const principal: TokenPrincipal = {
     issuer: typeof iss === 'string' ? iss : '',
     subject: typeof sub === 'string' ? sub : '',
     audiences: (Array.isArray(aud) ? aud : [aud]).filter((audience) => typeof audience === 'string'),
     namespace,
     serviceAccount,
+    trustDomain,
     claims,
     expiresAt: typeof exp === 'number' ? exp * 1000 : Infinity,
   }
@@ -270,8 +271,16 @@ function instant(seconds: number): string {
   return Number.isNaN(date.getTime()) ? `${seconds} s since 1970` : date.toISOString()
 }
 
-/** The subject of a Kubernetes service-account token (KEP-1205). */
-function serviceAccountOf(subject: unknown): [string | undefined, string | undefined] {
+interface Workload {
+  readonly namespace: string | undefined
+  readonly serviceAccount: string | undefined
+  readonly trustDomain: string | undefined
+}
+
+/** The subject of a Kubernetes service-account token (KEP-1205), whose trust domain nobody tells here, or of a JWT-SVID. */
+function workloadOf(subject: unknown): Workload {
+  const id = typeof subject === 'string' ? parseSpiffeId(subject) : undefined
+  if (id?.ok === true) return id.value
   const match = typeof subject === 'string' ? /^system:serviceaccount:([^:]+):([^:]+)$/.exec(subject) : null
-  return [match?.[1], match?.[2]]
+  return { namespace: match?.[1], serviceAccount: match?.[2], trustDomain: undefined }
 }

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { scopeOf } from '#config/scope'
+import { explain } from '#policy/explain'
 import { startApp } from '../fakes/apps.ts'
 import { startH2cApp } from '../fakes/h2c-app.ts'
 import { ask, grpcHeaders, openSession } from '../support/http2-client.ts'
@@ -173,7 +175,10 @@ test('a stolen token is refused where policy says token_is_peer, and `explain` n
   const record = await sidecar.record((entry) => entry['path'] === '/own' && entry['decision'] === 'deny')
   assert.equal(record['reason'], 'ERR_POLICY_NO_ALLOW')
   const [event] = sidecar.ring.find(String(record['request_id']))
-  assert.equal(event?.facts?.token?.serviceAccount, 'cart')
+  const { config, documents } = sidecar.source.current
+  const { considered } = explain(documents, scopeOf(config, config.inbound[0]!), event!.facts!, event!.time)
+  const nearest = considered.find(({ rule }) => rule === 'own-token')?.failing
+  assert.deepEqual([nearest?.name, nearest?.actual], ['token_is_peer', 'token of shop/cart in example.org'])
 })
 
 test('a token that is bound to a certificate is good for its holder alone (RFC 8705)', async () => {

@@ -160,8 +160,12 @@ const ROWS: readonly Row[] = [
   ],
   [
     'token_is_peer: true',
-    [{ token: token({}, { namespace: 'shop', serviceAccount: 'cart' }) }],
     [
+      { token: token({}, { namespace: 'shop', serviceAccount: 'cart' }) },
+      { token: token({}, { namespace: 'shop', serviceAccount: 'cart', trustDomain: 'example.org' }) },
+    ],
+    [
+      { token: token({}, { namespace: 'shop', serviceAccount: 'cart', trustDomain: 'partner.example' }) },
       { token: token({}, { namespace: 'shop', serviceAccount: 'web' }) },
       { token: token({}, { namespace: 'bank', serviceAccount: 'cart' }) },
       withClaims({}),

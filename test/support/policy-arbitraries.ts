@@ -210,8 +210,15 @@ const claims = fc.record(
 )
 const principal: fc.Arbitrary<TokenPrincipal | undefined> = fc.option(
   fc
-    .tuple(claims, pick(['a'], ['a', 'b'], []), pick(['shop', 'cart'], ['bank', 'cart'], [undefined, undefined]))
-    .map(([values, audiences, [namespace, serviceAccount]]) => token(values, { audiences, namespace, serviceAccount })),
+    .tuple(
+      claims,
+      pick(['a'], ['a', 'b'], []),
+      pick(['shop', 'cart'], ['bank', 'cart'], [undefined, undefined]),
+      pick(undefined, 'example.org', 'other.org'),
+    )
+    .map(([values, audiences, [namespace, serviceAccount], trustDomain]) =>
+      token(values, { audiences, namespace, serviceAccount, trustDomain }),
+    ),
   { nil: undefined },
 )
 
