@@ -12,14 +12,17 @@ import { createSnapshotSource } from '#config/snapshot-source'
 import { createRandomHex } from '#http/random-hex'
 import { openAdminServer } from '#proxy/admin'
 import { adminSources } from '#proxy/admin-sources'
+import { openAssertionKeys } from '#proxy/assertion-keys'
 import { createHealthServer, type ReadinessCheck } from '#telemetry/health'
 import { lapsedLease } from '#proxy/identity-lease'
 import { type Sidecar, startSidecar } from '#proxy/sidecar'
 import { listen } from '#base/sockets'
+import { formatAddress } from '#base/units'
 import { openSvidSource } from '#svid-source/open'
 import type { IdentityObserver, SvidSource } from '#svid-source/source'
 import { createLog, type Log, type LogLevel, type RootLog } from '#telemetry/log'
 import { createMetrics, type Metrics } from '#telemetry/metrics'
+import type { WorkloadApi } from '#workload-api/serve'
 import { parseArguments, usage } from './arguments.ts'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
 import { VERSION } from './version.ts'
@@ -71,6 +74,8 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
   const { signal: ended, end } = signals
   let sidecar: Sidecar | undefined
   let source: SnapshotSource | undefined
+  let feed: SvidSource | undefined
+  let workloadApi: WorkloadApi | undefined
 
   /** An identity that must be asked for takes its time: meanwhile the process lives, and is not ready. */
   async function openHealth(address: SidecarConfig['health']): Promise<void> {
@@ -84,14 +89,16 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
   async function openIdentity(config: SidecarConfig): Promise<SvidSource> {
     const first = source === undefined
     if (first && config.identity.kind !== 'files') await openHealth(config.health)
-    return openSvidSource(config, {
+    feed = await openSvidSource(config, {
       clock: systemClock,
       log,
       random: Math.random,
       observe,
       signal: signals.aborted,
+      endpointSocket: io.env['SPIFFE_ENDPOINT_SOCKET'],
       ...(first ? {} : { patience: PATIENCE }),
     })
+    return feed
   }
 
   const observe = observeIdentity(metrics, () => source)
@@ -138,6 +145,11 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
     })
     sidecar = running
     metrics.observe('postern_live_connections', 'Entries of the registry of live connections.', () => running.registry.size)
+    if (config.workloadApi !== undefined) {
+      const { openWorkloadApi } = await import('./workload-api.ts')
+      workloadApi = await openWorkloadApi(config.workloadApi, source, () => feed, log)
+      log.info({ listen: formatAddress(config.workloadApi.listen) }, 'serves the Workload API')
+    }
     await openHealth(config.health)
     if (config.admin !== undefined) {
       const sources = adminSources({
@@ -158,6 +170,7 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
     log.info({ connections: running.registry.size }, 'draining')
     await running.drain()
   } finally {
+    await workloadApi?.close()
     source.close()
     metrics.close()
     await decisions.close()

@@ -30,6 +30,8 @@ export interface WorkloadApiSvidSourceOptions {
   /** Ends the wait for the first identity. */
   readonly signal?: AbortSignal
   readonly observe?: IdentityObserver
+  /** Ms after which an identity that was not given is an error; waits for as long as it takes unless said. */
+  readonly patience?: number
 }
 
 /** Ms. After the first try, which comes at once. */
@@ -39,7 +41,8 @@ const SOUND = 1_000
 
 /**
  * Resolves with the first usable identity, however long that takes.
- * @throws PosternError ERR_WORKLOAD_API_ENDPOINT, _REFUSED, or _CHOICE where several identities are offered and none was chosen; what `signal` was aborted with
+ * @throws PosternError ERR_WORKLOAD_API_ENDPOINT, _REFUSED, _CHOICE where several identities are offered and none was chosen, or what failed last
+ * once patience is over; what `signal` was aborted with
  */
 export async function createWorkloadApiSvidSource(options: WorkloadApiSvidSourceOptions): Promise<SvidSource> {
   const { config, clock, log, signal, observe } = options
@@ -168,6 +171,8 @@ export async function createWorkloadApiSvidSource(options: WorkloadApiSvidSource
   ).catch(first.reject)
 
   const onAbort = (): void => first.reject(signal?.reason)
+  const onLate = (): void => first.reject(lateError(name, lastError))
+  const late = options.patience === undefined ? undefined : setTimeout(onLate, options.patience)
   signal?.addEventListener('abort', onAbort)
   if (signal?.aborted === true) onAbort()
   try {
@@ -176,6 +181,7 @@ export async function createWorkloadApiSvidSource(options: WorkloadApiSvidSource
     close()
     throw error
   } finally {
+    clearTimeout(late)
     signal?.removeEventListener('abort', onAbort)
   }
 
@@ -222,6 +228,11 @@ function addressFrom(endpointSocket: string | undefined): ReturnType<typeof pars
     'ERR_WORKLOAD_API_ENDPOINT',
     'Neither `spec.identity.workloadApi.socket` nor the variable SPIFFE_ENDPOINT_SOCKET says where the Workload API is.',
   )
+}
+
+function lateError(name: string, lastError: { readonly reason: ReasonCode; readonly detail: string } | undefined): PosternError {
+  if (lastError !== undefined) return new PosternError(lastError.reason, lastError.detail)
+  return new PosternError('ERR_WORKLOAD_API_UNREACHABLE', `The Workload API at ${name} has not answered yet.`)
 }
 
 /** Asking again would get the same answer. */

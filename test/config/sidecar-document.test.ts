@@ -157,15 +157,15 @@ test('entries that share `listen` are told apart by their hosts', () => {
 })
 
 /** What is wrong, the document, and what is reported: `line:column code message`. */
-const wrong: readonly (readonly [string, string, ...RegExp[]])[] = [
-  ['a list for a document', '- 1\n', /1:1: .*must be a map.*ERR_CONFIG_VALUE/],
-  [
-    'a policy in its place',
 /** A document whose identity is from a CA with these keys. */
 function ca(keys: string): string {
   return HEAD.replace(/files: .*/, `ca: { ${keys} }`) + INBOUND
 }
 
+const wrong: readonly (readonly [string, string, ...RegExp[]])[] = [
+  ['a list for a document', '- 1\n', /1:1: .*must be a map.*ERR_CONFIG_VALUE/],
+  [
+    'a policy in its place',
     'apiVersion: postern.dev/v1\nkind: Policy\nspec: {}\n',
     /2:7: This is a document of kind Policy.*spec\.policies/,
   ],
@@ -299,8 +299,6 @@ for (const [what, text, ...expected] of wrong) {
 }
 
 const later: readonly (readonly [string, string])[] = [
-  ['spec.identity.workloadApi', `${HEAD.replace(/files: .*/, 'workloadApi: {}')}${INBOUND}`],
-  ['spec.workloadApi', `${HEAD}${INBOUND}  workloadApi: { listen: unix:w.sock }\n`],
   ['spec.inbound[0].onExpiry', `${HEAD}${INBOUND}      onExpiry: warn\n`],
   ['spec.inbound[0].plaintext', `${HEAD}${INBOUND}      plaintext: true\n`],
 ]
@@ -311,6 +309,57 @@ for (const [what, text] of later) {
     assert.equal(problems.length, 1)
     assert.equal(problems[0]!.code, 'ERR_CONFIG_NOT_YET')
     assert.ok(problems[0]!.message.includes(what) && problems[0]!.message.includes('not in this version'), problems[0]!.message)
+  })
+}
+
+const fromWorkloadApi = (keys: string): string => HEAD.replace(/files: .*/, `workloadApi: ${keys}`) + INBOUND
+
+test('an identity from a Workload API: its socket, and which of several is ours', () => {
+  const { config } = read(fromWorkloadApi('{ socket: "unix:agent.sock", id: "spiffe://e.org/a", hint: internal }'))
+  assert.ok(config?.identity.kind === 'workloadApi')
+  assert.deepEqual(config.identity.socket, { kind: 'unix', path: '/etc/postern/agent.sock' })
+  assert.equal(config.identity.id?.uri, 'spiffe://e.org/a')
+  assert.equal(config.identity.hint, 'internal')
+  const bare = read(fromWorkloadApi('{}')).config?.identity
+  assert.deepEqual(bare, { kind: 'workloadApi', socket: undefined, id: undefined, hint: undefined })
+})
+
+test('serving the Workload API: a Unix socket, for its owner unless said', () => {
+  const path = '/etc/postern/w.sock'
+  assert.deepEqual(read(`${HEAD}${INBOUND}  workloadApi: { listen: unix:w.sock }\n`).config?.workloadApi, {
+    listen: { kind: 'unix', path },
+    access: 'owner',
+  })
+  const { config } = read(`${HEAD}${INBOUND}  workloadApi: { listen: unix:w.sock, access: group }\n`)
+  assert.equal(config?.workloadApi?.access, 'group')
+})
+
+const wrongWorkloadApi: readonly (readonly [string, string, RegExp])[] = [
+  ['a Workload API over TCP for others', fromWorkloadApi('{ socket: "10.0.0.1:80" }'), /6:\d+: .*must be loopback.*has no TLS/],
+  ['an ID that is none', fromWorkloadApi('{ id: cart }'), /6:\d+: .*is no SPIFFE ID/],
+  ['serving it over TCP', `${HEAD}${INBOUND}  workloadApi: { listen: "127.0.0.1:1" }\n`, /10:\d+: .*must be a Unix socket/],
+  [
+    'an access that is none',
+    `${HEAD}${INBOUND}  workloadApi: { listen: unix:w, access: all }\n`,
+    /10:\d+: .*one of `owner`, `group`, `everyone`/,
+  ],
+  ['the socket of another listener', `${HEAD}${INBOUND}  workloadApi: { listen: unix:postern-admin.sock }\n`, /listens already/],
+  [
+    'federation beside it',
+    `${fromWorkloadApi('{ socket: unix:a }')}  federation: { b.org: { bundle: b.pem } }\n`,
+    /10:\d+: `spec.federation` and `spec.identity.workloadApi` do not go together/,
+  ],
+  [
+    'an identity from itself',
+    `${fromWorkloadApi('{ socket: unix:w.sock }')}  workloadApi: { listen: unix:w.sock }\n`,
+    /6:\d+: .*it would ask itself who it is/,
+  ],
+]
+for (const [what, text, expected] of wrongWorkloadApi) {
+  test(`Workload API: it refuses ${what}`, () => {
+    const lines = read(text).problems.map(formatProblem)
+    assert.equal(lines.length, 1, lines.join('\n'))
+    assert.match(lines[0]!, expected)
   })
 }
 

@@ -35,6 +35,7 @@ interface Wish {
   readonly hint?: string
   readonly endpointSocket?: string
   readonly signal?: AbortSignal
+  readonly patience?: number
 }
 
 async function open(socket: string | undefined, { id, hint, ...more }: Wish = {}): Promise<Opened> {
@@ -191,6 +192,12 @@ test('the wait for an identity ends with the signal', async () => {
   const opening = open(agent.socket, { signal: stop.signal })
   stop.abort(new Error('told to end'))
   await assert.rejects(opening, /told to end/)
+})
+
+test('the wait ends with what failed last where patience is limited', async () => {
+  await using agent = await startWorkloadApi(createWorkloadSource(stateOf([], [mesh])))
+  await assert.rejects(open(agent.socket, { patience: 100 }), { code: 'ERR_WORKLOAD_API_DENIED' })
+  await assert.rejects(open(`${agent.socket}.none`, { patience: 100 }), { code: 'ERR_WORKLOAD_API_UNREACHABLE' })
 })
 
 for (const [what, wish] of [
