@@ -11,7 +11,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   policy: async () => (await import('./policy.ts')).policyCommand,
   explain: async () => (await import('./explain.ts')).explainCommand,
   check: async () => (await import('./check.ts')).checkCommand,
+  ca: async () => (await import('./ca.ts')).caCommand,
   certs: async () => (await import('./certs.ts')).certs,
+  controller: async () => (await import('./controller.ts')).controllerCommand,
   inject: async () => (await import('./inject.ts')).injectCommand,
   redirect: async () => (await import('./redirect.ts')).redirectCommand,
 }

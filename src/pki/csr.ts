@@ -2,7 +2,10 @@
 import 'reflect-metadata'
 import { constants, createPublicKey, type KeyObject, verify } from 'node:crypto'
 import {
+  BasicConstraintsExtension,
   type Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
   Pkcs10CertificateRequest,
   Pkcs10CertificateRequestGenerator,
   SubjectAlternativeNameExtension,
@@ -13,6 +16,7 @@ import { enter, finish, isMalformed, openDer, readElement, readOctetBits, TAG } 
 import { keyWeakness, publicKeyOf } from './keys.ts'
 import { parsePem } from './pem.ts'
 import { signingKeyOf } from './sign-certificate.ts'
+import { organisation } from './svid-profile.ts'
 
 /** What a request says; everything but `publicKey` is a wish. */
 export interface CertificateRequest {
@@ -62,6 +66,23 @@ export async function createCsr({ privateKey, id }: CsrOptions): Promise<string>
     keys: { privateKey: key, publicKey },
     signingAlgorithm: { name: key.algorithm.name, hash },
     extensions: id === undefined ? [] : [new SubjectAlternativeNameExtension([{ type: 'url', value: id }], true)],
+  })
+  return `${request.toString('pem')}\n`
+}
+
+/** Makes a request for an intermediate of a trust domain, for a PKI that signs it elsewhere. @returns PEM */
+export async function createAuthorityCsr(privateKey: KeyObject, trustDomain: string): Promise<string> {
+  const { key, hash } = signingKeyOf(privateKey)
+  const publicKey = publicKeyOf(privateKey).toCryptoKey({ ...key.algorithm, hash }, true, ['verify'])
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    name: [{ O: [organisation(trustDomain)] }, { CN: ['Postern intermediate'] }],
+    keys: { privateKey: key, publicKey },
+    signingAlgorithm: { name: key.algorithm.name, hash },
+    extensions: [
+      new BasicConstraintsExtension(true, 0, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+      new SubjectAlternativeNameExtension([{ type: 'url', value: `spiffe://${trustDomain}` }]),
+    ],
   })
   return `${request.toString('pem')}\n`
 }

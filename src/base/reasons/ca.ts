@@ -91,6 +91,10 @@ export const caReasons = {
     what: 'What was attested makes no SPIFFE ID that this authority may give.',
     remedy: 'The detail names the fact that does not fit; change the name, or the `id` template under `spec.attest`.',
   },
+  ERR_CA_TOKEN_REVIEW: {
+    what: 'The Kubernetes API server says that the service-account token is not good.',
+    remedy: 'Read the token anew from its file for each request; a token of a pod that is gone counts no more.',
+  },
   ERR_CA_NO_CERTIFICATE: {
     what: 'The call is for holders of an SVID of this trust domain, and none was presented.',
     remedy: 'Call with a client certificate that is still valid, or attest.',
