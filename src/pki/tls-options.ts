@@ -111,3 +111,21 @@ function contextOptions(identity: WorkloadIdentity | undefined, trust: TrustStor
     secureOptions: NEVER_RESUME,
   }
 }
+
+/**
+ * All options of a server that asks nobody for a certificate: what it says is public. TLS 1.2 too, for clients of other makes.
+ * @param identity leaf first, then intermediates
+ */
+export function webServerTlsOptions({ certificatePem, keyPem }: Pick<WorkloadIdentity, 'certificatePem' | 'keyPem'>): tls.TlsOptions {
+  return {
+    key: keyPem,
+    cert: certificatePem,
+    minVersion: 'TLSv1.2',
+    maxVersion: 'TLSv1.3',
+    ciphers: [...TLS13_SUITES, ...TLS12_SUITES].join(':'),
+    ecdhCurve: DEFAULT_GROUPS.join(':'),
+    sigalgs: SIGNATURE_ALGORITHMS.join(':'),
+    honorCipherOrder: true,
+    secureOptions: NEVER_RESUME,
+  }
+}
