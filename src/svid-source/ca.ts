@@ -186,7 +186,7 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
     adopt(next)
     if (isOther) log.info({ sequence: next.sequence, revocations: next.revocations.length }, 'New trust bundles are in force.')
     if (answer.renewNow) renewSoon(now)
-    if (isNewer) await keepHeld()
+    if (isNewer || isOther) await keepHeld()
   }
 
   function onPollFailed(failure: CaFault, now: number): void {

@@ -11,6 +11,7 @@ import { parseSpiffeId } from '#identity/spiffe-id'
 import { createCaSvidSource } from '#svid-source/ca'
 import type { SvidSource } from '#svid-source/source'
 import { createTestMesh } from '../support/authority.ts'
+import { shiftedClock } from '../support/shifted-clock.ts'
 import { createRecordingLog, type RecordingLog } from '../support/recording-log.ts'
 import { type FakeCa, startFakeCa } from '../fakes/ca.ts'
 
@@ -405,3 +406,110 @@ for (const [what, prepare, sentence] of UNUSABLE) {
     })
   })
 }
+
+test('what was kept serves at once while the authority is away, and is renewed when it is back', async (t) => {
+  await using ca = await startFakeCa()
+  const folder = makeFolder(t)
+  const first = await open(t, ca, { folder, cache: true })
+  const { serial } = first.source.current.identity.facts
+  first.source.close()
+  await ca.stop()
+  const { source, log, changed } = await open(t, ca, { folder, cache: true })
+  assert.equal(source.current.identity.facts.serial, serial)
+  assert.match(log.lines[0]!.message, /The identity kept on disk is in force/)
+  ca.renewNow = true
+  await ca.start()
+  await changed()
+  assert.notEqual(source.current.identity.facts.serial, serial)
+  assert.equal(ca.requests.filter(({ body }) => body['attestation'] !== undefined).length, 1, 'no second token was needed')
+})
+
+test('revocations that were known are in force after a restart, before the authority is reached', async (t) => {
+  await using ca = await startFakeCa()
+  ca.revocations.push({ kind: 'id', value: 'spiffe://example.org/ns/test/sa/thief', authority: '', until: null })
+  ca.sequence = 3
+  const folder = makeFolder(t)
+  const first = await open(t, ca, { folder, cache: true })
+  await first.source.reload()
+  first.source.close()
+  await ca.stop()
+  const { source } = await open(t, ca, { folder, cache: true })
+  assert.equal(source.current.trust.revocations.isRevoked(peer('/ns/test/sa/thief')), true)
+  assert.equal(source.origin!().sequence, 3)
+})
+
+test('a kept identity that has ended, or is of other roots, is passed over with a sentence', async (t) => {
+  await using ca = await startFakeCa({ ttl: 2_000 })
+  const folder = makeFolder(t)
+  const first = await open(t, ca, { folder, cache: true })
+  const { notAfter } = first.source.current.identity.facts
+  first.source.close()
+  ca.ttl = 3_600_000
+  ca.tokens.set('secret', '/ns/test/sa/service')
+  const later = shiftedClock()
+  later.shift(notAfter - Date.now() + 1_000)
+  const second = await open(t, ca, { folder, cache: true, clock: later })
+  assert.match(second.log.lines[0]!.message, /passed over: the certificate of .* would be refused by peers \(ERR_SVID_EXPIRED/)
+  second.source.close()
+  const third = await open(t, ca, { folder, cache: true, trustDomain: 'example.org' })
+  assert.match(third.log.lines[0]!.message, /kept on disk is in force/)
+})
+
+test('a cache that cannot be written costs a warning, and nothing else', async (t) => {
+  await using ca = await startFakeCa()
+  const { source, log } = await open(t, ca, { cache: true, prepare: (folder) => writeFileSync(join(folder, 'cache'), 'a file') })
+  const warnings = log.lines.filter(({ level }) => level === 'warn').map(({ message }) => message)
+  assert.match(warnings.at(-1)!, /cannot be kept in .*it is no folder/)
+  assert.equal(source.current.identity.id.uri, ID)
+  assert.match(source.origin!().cacheError!, /it is no folder/)
+})
+
+test('a clock that went forward makes what is due due at once, and nothing is relied upon before the authority was asked', async (t) => {
+  await using ca = await startFakeCa({ ttl: 10 * 3_600_000 })
+  const clock = shiftedClock()
+  const { source, changed, log } = await open(t, ca, { clock })
+  const { serial } = source.current.identity.facts
+  assert.ok(source.current.lease!.validUntil > clock.now())
+  const from = Date.now()
+  clock.shift(6 * 3_600_000)
+  assert.ok(source.current.lease!.validUntil < clock.now(), 'lapsed in the same turn, without a tick')
+  await changed()
+  assert.notEqual(source.current.identity.facts.serial, serial)
+  await ca.seen((request) => isPoll(request), from)
+  while (source.current.lease!.validUntil < clock.now()) await new Promise((resolve) => setTimeout(resolve, 10))
+  assert.ok(log.lines.some(({ message }) => /clock went forward, or this host was suspended/.test(message)))
+})
+
+test('an authority that is away after a suspension is asked once, and what is trusted is relied upon as before', async (t) => {
+  await using ca = await startFakeCa({ ttl: 10 * 3_600_000 })
+  const clock = shiftedClock()
+  const { source } = await open(t, ca, { clock })
+  await ca.stop()
+  clock.shift(3_600_000)
+  assert.ok(source.current.lease!.validUntil < clock.now())
+  while (source.current.lease!.validUntil < clock.now()) await new Promise((resolve) => setTimeout(resolve, 10))
+})
+
+test('a clock that is set back does not put renewal off', async (t) => {
+  await using ca = await startFakeCa({ ttl: 3_000 })
+  const clock = shiftedClock()
+  const { changed, log, source } = await open(t, ca, { clock })
+  const { serial } = source.current.identity.facts
+  clock.shift(-40_000)
+  await changed()
+  assert.notEqual(source.current.identity.facts.serial, serial)
+  assert.ok(log.lines.some(({ message }) => /clock was set back/.test(message)))
+})
+
+test('a certificate that is not valid yet by our clock is refused with both clocks in the sentence', async (t) => {
+  await using ca = await startFakeCa()
+  const clock = shiftedClock()
+  clock.shift(-3_600_000)
+  const log = createRecordingLog()
+  const ended = new AbortController()
+  const opening = open(t, ca, { clock, log, signal: ended.signal }).catch(() => {})
+  while (log.lines.length === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+  assert.match(log.lines[0]!.message, /ERR_SVID_NOT_YET_VALID.*is valid from .*; by the clock of this host it is \d{4}/)
+  ended.abort()
+  await opening
+})
