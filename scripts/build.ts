@@ -13,10 +13,10 @@ const PROGRAM = 'postern.js'
 /** The last: V8 would otherwise keep the pages of the worker that parsed the configuration, a third of the memory after ten thousand rules. */
 export const RUNTIME_FLAGS = ['--max-semi-space-size=2', '--disable-sigusr1', '--no-memory-pool-share-memory-on-teardown'] as const
 
-/** Output name → source. `src/config/worker.ts` becomes `config-worker.js`, found beside whichever chunk starts it. */
+/** Output name → source. `src/ca/store/worker.ts` becomes `ca-store-worker.js`, found beside whichever chunk starts it. */
 function entries(): Record<string, string> {
-  const workers = globSync('src/*/worker.ts', { cwd: ROOT }).map(
-    (file) => [`${file.split(sep)[1] ?? ''}-worker`, join(ROOT, file)] as const,
+  const workers = globSync('src/**/worker.ts', { cwd: ROOT }).map(
+    (file) => [file.replace(/\.ts$/, '').split(sep).slice(1).join('-'), join(ROOT, file)] as const,
   )
   return { postern: join(ROOT, 'src/cli/main.ts'), ...Object.fromEntries(workers) }
 }

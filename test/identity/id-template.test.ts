@@ -1,7 +1,7 @@
 /** IDs made of attested facts: what a template may be, and that no fact can make more of it than one segment. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { fillIdTemplate, type IdTemplate, parseIdTemplate } from '#identity/id-template'
 
 function template(text: string): IdTemplate {

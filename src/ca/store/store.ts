@@ -1,6 +1,9 @@
 /**
  * What the authority must not forget. SQLite keeps it for one replica, PostgreSQL for several; both pass `test/ca/store/contract.ts`.
- * Times are ms since the epoch, keys' hashes and serials lower-case hex.
+ * Times are ms since the epoch, keys' hashes and serials lower-case hex. `open-store.ts` opens whichever the document names.
+ *
+ * Every call may reject with a PosternError whose code is an `ERR_CA_STORE…`: then nothing of it may be taken for done, and `fault` says
+ * why until the store has been seen to work again.
  */
 import type { ReasonCode } from '#base/reasons'
 import type { Refusal } from '#base/result'
@@ -88,23 +91,34 @@ export interface Store extends AsyncDisposable {
   /**
    * Resolves when it is durable; what comes while a commit is under way shares the next one. With `joinToken` the token is used up in the
    * same commit: exactly one of several that race gets it, the others are refused (ERR_JOIN_TOKEN_UNKNOWN,
-   * _USED, _EXPIRED) and nothing of theirs is recorded.
-   * @throws PosternError ERR_CA_STORE when it cannot be written: nothing may be handed out then
+   * _USED, _EXPIRED) and nothing of theirs is recorded. The token must be for the issuance's id (else _UNKNOWN) and not expired at `issuedAt`.
+   * @param joinToken SHA-256 of the secret: a `JoinToken.hash`
+   * @throws PosternError ERR_CA_STORE… when it cannot be written: nothing may be handed out then
    */
   recordIssuance(issuance: Issuance, joinToken?: string): Promise<Refusal | undefined>
-  /** Newest first. */
+  /** Newest first. An unknown `before` gives none. */
   issuances(query: IssuanceQuery): Promise<readonly Issuance[]>
   countIssuances(): Promise<number>
-  /** Forgets those that ended before; a batch at a time. @returns how many went */
+  /**
+   * Forgets issuances that ended before, at most `PURGE_BATCH` of them so that nothing waits for long, and join tokens, leases and revocations
+   * that did. @returns how many issuances went: call again while it is `PURGE_BATCH`
+   */
   purge(endedBefore: number): Promise<number>
 
+  /** @throws PosternError ERR_CA_STORE_CONFLICT for a hash that is there already */
   createJoinToken(token: JoinToken): Promise<void>
   /** By hash, used and expired ones included. */
   joinToken(hash: string): Promise<JoinToken | undefined>
+  /** Newest first. */
   joinTokens(limit: number): Promise<readonly JoinToken[]>
 
-  /** @returns the sequence of the bundle it takes part in from now on */
+  /**
+   * Of what is revoked already, reason and end are replaced; when it was first revoked stays.
+   * @returns the sequence of the bundle it takes part in from now on
+   */
   revoke(revocation: RevocationRecord): Promise<number>
+  /** Takes a revocation back, such as that of an id. @returns the new sequence; undefined if there was none like it */
+  withdraw(revocation: Pick<RevocationRecord, 'kind' | 'value' | 'authority'>): Promise<number | undefined>
   revocations(): Promise<readonly RevocationRecord[]>
 
   authorities(): Promise<readonly AuthorityRecord[]>
@@ -114,14 +128,41 @@ export interface Store extends AsyncDisposable {
    * @returns the new sequence, or undefined if another was quicker
    */
   changeAuthorities(expected: number, changes: readonly AuthorityRecord[]): Promise<number | undefined>
-  /** Of the bundle: raised by every change of authorities and revocations. */
+  /** Of the bundle: raised by every change of authorities and revocations. Cheap; for noticing another replica's changes. */
   sequence(): Promise<number>
+  /** All that a bundle is made of, as of one moment: what is labelled with a sequence must be what that sequence means. */
+  trust(): Promise<Trust>
 
   renewLease(lease: Lease): Promise<void>
   leases(validAt: number): Promise<readonly Lease[]>
 
-  /** Runs on one replica at a time. @returns whether it was this one's turn */
+  /**
+   * Runs on one replica at a time; what it does must be safe (`changeAuthorities`) even if this one is cut off in the middle.
+   * On SQLite the process that opened it as `server` leads for as long as it runs; a `tool` only while there is no server.
+   * @returns whether it was this one's turn
+   */
   asLeader(work: () => Promise<void>): Promise<boolean>
-  /** What is wrong with it, for `/readyz`; undefined while all is well. */
-  readonly fault: { readonly reason: ReasonCode; readonly detail: string } | undefined
+  /** What is wrong with it, for `/readyz`; undefined while all is well. Looks by itself, every second, whether it is mended. */
+  readonly fault: StoreFault | undefined
 }
+
+export interface StoreFault {
+  readonly reason: ReasonCode
+  /** A sentence or two: what is wrong, with which file or server, and what to do. */
+  readonly detail: string
+}
+
+export interface Trust {
+  readonly sequence: number
+  readonly authorities: readonly AuthorityRecord[]
+  readonly revocations: readonly RevocationRecord[]
+}
+
+/** Rows that one `purge` takes at most. */
+export const PURGE_BATCH = 1000
+
+/**
+ * Who opens it. `server`: `ca run`, which holds an SQLite store for itself (a second one is refused, ERR_CA_STORE_IN_USE). `tool`: `ca token`,
+ * `ca list`, `ca revoke`, beside a running server or without one.
+ */
+export type StoreRole = 'server' | 'tool'
