@@ -26,6 +26,11 @@ import { takeReservedHeaders } from './rewrite.ts'
 /** How long a connection may take to finish after its last stream, ms. */
 const CLOSE_MS = 2000
 
+/** So many requests of one connection before others have their turn. */
+const HEADS_PER_TURN = 32
+
+const NOTHING = Buffer.alloc(0)
+
 export class Http2Outbound implements LiveConnection, Flushable {
   marked = false
   readonly #listener: OutboundListenerState
@@ -51,6 +56,7 @@ export class Http2Outbound implements LiveConnection, Flushable {
       {
         resources: listener.resources,
         limits: { ...limits, streams },
+        headsPerCall: HEADS_PER_TURN,
         // What an app may claim is for the other side's sidecar to judge.
         keepTrailer: (name) => headerClass(name) !== HOP && headerClass(name) !== FRAMING,
       },
@@ -71,8 +77,7 @@ export class Http2Outbound implements LiveConnection, Flushable {
     )
     app.on('data', (chunk: Buffer) => {
       this.#touched = listener.registry.coarseNow
-      this.#relay.receiveDownstream(chunk, listener.clock.monotonic())
-      listener.turn.mark(this)
+      this.#receive(chunk)
     })
     app.on('drain', () => this.#relay.holdData(false))
     app.on('end', () => app.end())
@@ -132,6 +137,16 @@ export class Http2Outbound implements LiveConnection, Flushable {
     for (let piece = this.#relay.takeDownstream(); piece !== undefined; piece = this.#relay.takeDownstream()) {
       if (this.#app.writable && !this.#app.write(piece)) this.#relay.holdData(true)
     }
+  }
+
+  #receive(bytes: Buffer): void {
+    if (this.#closed) return
+    this.#relay.receiveDownstream(bytes, this.#listener.clock.monotonic())
+    this.#listener.turn.mark(this)
+    if (this.#relay.behind) {
+      this.#app.pause()
+      setImmediate(() => this.#receive(NOTHING))
+    } else if (bytes === NOTHING) this.#app.resume()
   }
 
   #onRequest(exchange: Http2Exchange<OutboundCall>): void {
