@@ -87,6 +87,20 @@ const status: Schema = {
   properties: {
     observedGeneration: { type: 'integer', format: 'int64' },
     sidecars: text(64, { description: 'N of M sidecars run this generation.' }),
+    replicas: {
+      type: 'object',
+      description: 'What each replica of the controller hears of.',
+      maxProperties: 32,
+      additionalProperties: {
+        type: 'object',
+        required: ['all', 'running', 'at'],
+        properties: {
+          all: { type: 'integer', minimum: 0 },
+          running: { type: 'integer', minimum: 0 },
+          at: { type: 'string', format: 'date-time' },
+        },
+      },
+    },
     conditions: {
       type: 'array',
       maxItems: 8,

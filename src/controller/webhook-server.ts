@@ -1,6 +1,6 @@
 /**
  * Where the API server sends its reviews: `/inject` for pods, `/policies` for policies. It presents the controller's own SVID, which names the
- * webhook's service too; a new one is for new connections, so the old ones are ended gently.
+ * webhook's service too; a new one is for new connections, so the old ones end with their next answer: closing them at once could meet a review on its way.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
@@ -83,7 +83,6 @@ export function createWebhookServer(options: WebhookOptions): WebhookServer {
     apply(next) {
       generation++
       reloadServerContext(server, serverTlsOptions(next.identity, next.trust))
-      server.closeIdleConnections()
     },
     close() {
       server.close()

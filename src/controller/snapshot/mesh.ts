@@ -21,6 +21,7 @@ export interface Mesh {
   /** Value of `postern.dev/inject` on a namespace. */
   injectLabel(namespace: string): string | undefined
   readonly policies: Iterable<PolicyObject>
+  readonly clusterPolicies: Iterable<PolicyObject>
   /** Resolves when everything was listed once. */
   readonly ready: Promise<void>
   readonly synced: boolean
@@ -64,7 +65,7 @@ export function followMesh(options: MeshOptions): Mesh {
       resource,
       project: slim,
       onChange(now, before) {
-        // Most changes of pods are of their status, which nothing here depends on.
+        // Most changes are of a status, which nothing here depends on.
         if (now !== undefined && before !== undefined && isSame(now, before)) return
         if (affects === 'services') {
           services = undefined
@@ -119,6 +120,7 @@ export function followMesh(options: MeshOptions): Mesh {
       return undefined
     },
     policies: { [Symbol.iterator]: () => policies.objects.values() },
+    clusterPolicies: { [Symbol.iterator]: () => clusterPolicies.objects.values() },
     ready: Promise.all(all.map(({ ready }) => ready)).then(() => undefined),
     get synced() {
       return all.every(({ synced }) => synced)
@@ -134,6 +136,9 @@ export function followMesh(options: MeshOptions): Mesh {
 }
 
 function isSame(one: KubeObject, other: KubeObject): boolean {
+  // Custom resources count the changes of their spec (and a label of theirs means nothing here).
+  const { generation } = one.metadata
+  if (generation !== undefined) return generation === other.metadata.generation
   return isDeepStrictEqual(
     { ...one, metadata: { ...one.metadata, resourceVersion: '' } },
     { ...other, metadata: { ...other.metadata, resourceVersion: '' } },

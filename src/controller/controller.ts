@@ -1,0 +1,150 @@
+/** The controller put together: watches, webhook, snapshot service, status. Its identity comes in as a feed, the API server as a client. */
+import type { Clock } from '#base/clock'
+import type { PosternError } from '#base/errors'
+import { boundPort, listen } from '#base/sockets'
+import type { ControllerConfig } from '#config/controller-document'
+import type { IdentityFeed } from '#config/snapshot'
+import type { KubeClient } from '#kube/client'
+import type { Log } from '#telemetry/log'
+import type { Metrics } from '#telemetry/metrics'
+import { countSidecars, createStatusWriter } from './policy-status.ts'
+import { followMesh, type Mesh } from './snapshot/mesh.ts'
+import { RESOURCES } from './snapshot/objects.ts'
+import { createSnapshotServer } from './snapshot/server.ts'
+import { publishWebhookBundle } from './webhook-bundle.ts'
+import { createWebhookServer } from './webhook-server.ts'
+
+export interface Controller {
+  readonly webhookPort: number
+  readonly snapshotPort: number
+  readonly mesh: Mesh
+  /** Why it is not of use at the moment; undefined while it is. */
+  readonly fault: string | undefined
+  close(): Promise<void>
+}
+
+export interface ControllerOptions {
+  readonly config: ControllerConfig
+  readonly client: KubeClient
+  readonly feed: IdentityFeed
+  readonly metrics: Metrics
+  readonly log: Log
+  readonly clock: Clock
+  readonly random: () => number
+  /** Tells replicas apart: the pod's name. */
+  readonly replica: string
+  readonly version: string
+  /** Ms between passes over statuses and the webhook's bundle. Default 5,000. */
+  readonly interval?: number
+}
+
+/** @throws PosternError ERR_LISTEN */
+export async function startController(options: ControllerOptions): Promise<Controller> {
+  const { config, client, feed, metrics, log, clock, random, replica, interval = 5000 } = options
+  const { trustDomain, injection } = config
+  const reviews = metrics.counter({ name: 'postern_reviews_total', help: 'Reviews of pods, by outcome.', labelNames: ['outcome'] })
+  const watchFaults = metrics.counter({
+    name: 'postern_kube_faults_total',
+    help: 'Failed calls of the API server, by reason.',
+    labelNames: ['reason'],
+  })
+  const onFault = (error: PosternError): void => {
+    watchFaults.with(error.code).value++
+    log.warn({ reason: error.code, error: error.message }, 'the API server cannot be followed as it should; it is tried again')
+  }
+  const mesh = followMesh({ client, trustDomain, clock, random, onFault })
+  const webhook = createWebhookServer({
+    identity: feed.current,
+    settings: {
+      image: injection.image,
+      trustDomain,
+      namespace: injection.namespace,
+      caAddress: injection.ca,
+      controllerAddress: injection.controller,
+      controllerPeer: feed.current.identity.id.uri,
+      trustBundleSigner: injection.trustBundle,
+      interception: injection.interception,
+      passThrough: injection.passThrough,
+      excludeNetworks: injection.excludeNetworks,
+      version: options.version,
+    },
+    labelOf: (namespace) => mesh.injectLabel(namespace),
+    clock,
+    log,
+    onReview: (outcome) => void reviews.with(outcome).value++,
+  })
+  const snapshots = createSnapshotServer({
+    mesh,
+    identity: feed.current,
+    clock,
+    onRefused: (reason, detail, address) => log.warn({ reason, detail, address }, 'a caller of the snapshot service was refused'),
+  })
+  metrics.observe('postern_mesh_sidecars', 'Sidecars that were heard of lately.', () => snapshots.reports().length)
+  const status = createStatusWriter(client, replica, clock, onFault)
+
+  async function keepUp(): Promise<void> {
+    try {
+      const changed = await publishWebhookBundle(client, ownBundle(feed, trustDomain))
+      if (changed > 0) log.info({ configurations: changed }, 'the webhook is trusted under our bundle')
+      if (!mesh.synced) return
+      const reports = snapshots.reports()
+      await status.write(
+        [
+          { resource: RESOURCES.policies, policies: mesh.policies },
+          { resource: RESOURCES.clusterPolicies, policies: mesh.clusterPolicies },
+        ],
+        (namespace) => countSidecars(reports, namespace, (of) => mesh.snapshot(of)?.digest),
+      )
+    } catch (error) {
+      onFault(error as PosternError)
+    }
+  }
+
+  try {
+    await listen(webhook.server, config.webhook, 'spec.webhook.listen')
+    await listen(snapshots.server, config.snapshots, 'spec.snapshots.listen')
+  } catch (error) {
+    mesh.close()
+    webhook.close()
+    snapshots.close()
+    throw error
+  }
+  let running = false
+  const pass = (): void => {
+    if (running) return
+    running = true
+    void keepUp().finally(() => {
+      running = false
+    })
+  }
+  const timer = setInterval(pass, interval)
+  const endFeed = feed.subscribe(() => {
+    webhook.apply(feed.current)
+    snapshots.apply(feed.current)
+    pass()
+  })
+  pass()
+
+  return {
+    webhookPort: boundPort(webhook.server),
+    snapshotPort: boundPort(snapshots.server),
+    mesh,
+    get fault() {
+      if (mesh.synced) return undefined
+      return mesh.faults[0]?.message ?? 'the objects of the cluster are being listed'
+    },
+    close() {
+      clearInterval(timer)
+      endFeed()
+      mesh.close()
+      webhook.close()
+      snapshots.close()
+      return client.close()
+    },
+  }
+}
+
+function ownBundle(feed: IdentityFeed, trustDomain: string): string {
+  const roots = feed.current.trust.bundles.get(trustDomain)?.roots ?? []
+  return roots.map(({ pem }) => pem).join('')
+}
