@@ -7,6 +7,7 @@ import type { Command } from './command.ts'
 const subcommands: NonNullable<Command['subcommands']> = {
   init: async () => (await import('#certs-tooling/init')).initCommand(systemClock),
   issue: async () => (await import('#certs-tooling/issue')).issueCommand(systemClock),
+  request: async () => (await import('#certs-tooling/request')).requestCommand(systemClock),
   inspect: async () => (await import('#certs-tooling/inspect')).inspectCommand(systemClock),
   verify: async () => (await import('#certs-tooling/verify')).verifyCommand(systemClock),
   convert: async () => (await import('#certs-tooling/convert')).convertCommand(),
@@ -14,13 +15,14 @@ const subcommands: NonNullable<Command['subcommands']> = {
 }
 
 export const certs: Command = {
-  summary: 'makes, shows, checks and converts certificates, without a server',
-  help: `postern certs: certificate tools that need no server
+  summary: 'makes, requests, shows, checks and converts certificates',
+  help: `postern certs: certificate tools; all but \`request\` need no server
 
 Usage: postern certs COMMAND …
 
   init     makes an authority in a folder: a root, an intermediate, the trust bundle
   issue    signs a short-lived certificate for one workload
+  request  asks a running authority (\`postern ca run\`) for one, or renews it
   inspect  says what a file holds: certificates, keys, requests, bundles
   verify   says whether certificates would be accepted, and if not, why
   convert  between PEM, DER and PKCS#12 (for Java and Windows)
