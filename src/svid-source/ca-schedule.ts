@@ -3,6 +3,8 @@ import { backoffDelay } from '#base/backoff'
 
 /** Share of its life after which a certificate is renewed, unless the authority gives a time. */
 const RENEW_AFTER = 0.5
+/** Share of what is left by which it is renewed whatever the authority says: a try that fails wants another. */
+const LATEST = 0.8
 /** Renewals that were planned alike must not come alike: this share of the life, early or late. */
 const JITTER = 0.05
 const FIRST_RETRY = 1_000
@@ -22,7 +24,7 @@ export function renewalTime({ notBefore, notAfter }: Lifetime, now: number, rene
   // Its beginning lies back a little: what counts is the time since it was handed out.
   const life = Math.min(left, notAfter - notBefore)
   const asked = renewAt !== undefined && renewAt > now && renewAt < notAfter ? renewAt : now + life * RENEW_AFTER
-  return Math.min(asked + life * JITTER * (2 * random - 1), notAfter)
+  return Math.min(asked + life * JITTER * (2 * random - 1), now + left * LATEST)
 }
 
 /**

@@ -9,6 +9,8 @@ export interface SidecarFiles {
   /** Path of the sidecar's own SPIFFE ID. */
   readonly path?: string
   readonly svid?: TestSvid
+  /** YAML of `identity:` in flow style, where it is not from the files of the folder. */
+  readonly identity?: string
   /** `127.0.0.1:port` or `unix:…`; a port. */
   readonly app?: number | string
   /** `127.0.0.1:0` unless said. */
@@ -58,8 +60,7 @@ export async function createSidecarFolder(files: SidecarFiles): Promise<SidecarF
 kind: Sidecar
 metadata: { name: service, namespace: test }
 spec:
-  identity:
-    files: { certificate: svid.pem, key: key.pem, bundle: bundle.pem }
+  identity: ${files.identity ?? '{ files: { certificate: svid.pem, key: key.pem, bundle: bundle.pem } }'}
   inbound:
     - listen: "${files.listen ?? '127.0.0.1:0'}"
       app: "${app}"

@@ -120,7 +120,7 @@ test('a join token becomes an identity, and what is trusted is known before anyb
 })
 
 test('a certificate is renewed by showing the one before, each time with a new key, and never seen past its end', async (t) => {
-  await using ca = await startFakeCa({ ttl: 2_000 })
+  await using ca = await startFakeCa({ ttl: 3_000 })
   const { source, changed, log } = await open(t, ca)
   const seen = [source.current.identity]
   for (let round = 0; round < 3; round++) {
