@@ -65,7 +65,7 @@ export function createBench(): (requests: number) => Promise<number> {
   const id = parseSpiffeId('spiffe://example.org/ns/shop/sa/cart')
   if (!id.ok) throw new Error('no id')
   const metrics = createMetrics()
-  const registry = createRegistry(Date.now())
+  const registry = createRegistry(Date.now(), systemClock)
   const log = createDecisionLog({
     target: {
       write: (chunk, offset, done) => void setImmediate(done, null, chunk.length - offset),

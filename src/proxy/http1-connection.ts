@@ -5,56 +5,18 @@
  *   head → busy (→ discarding) → head … → lingering → closed          busy → tunnel → closed
  */
 import type { Socket } from 'node:net'
-import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import type { Snapshot } from '#config/snapshot'
 import { type BodyReader, type BodySink, createBodyReader } from '#wire/http1/body-reader'
 import { findHeadEnd, oversizedHead } from '#wire/http1/head-end'
-import type { HeadLimits } from '#wire/http1/limits'
 import { readRequestHead } from '#wire/http1/request-reader'
 import { problemBody, problemResponse, statusOf } from './answers.ts'
 import { Exchange } from './exchange.ts'
 import { createGather, type Gather } from './gather.ts'
-import type { Http1Upstream } from './http1-upstream.ts'
-import type { ConnectionDescription, LiveConnection, Registry } from './registry.ts'
-
-export interface Http1Timeouts {
-  /** Ms for a whole head, from its first byte. */
-  readonly head: number
-  /** Ms without a byte: between requests, in the middle of a request body. */
-  readonly idle: number
-  /** Ms without a byte on a tunnel that one side has closed. */
-  readonly halfClosed: number
-}
-
-/** What a listener's kind (inbound, outbound) adds to a connection: one per connection. */
-export interface Http1Service {
-  readonly origin: ConnectionOrigin
-  readonly headLimits: HeadLimits
-  readonly timeouts: Http1Timeouts
-  /** Bytes a second, at least, of a request's body; none unless said. */
-  readonly bodyRate?: number
-  readonly registry: Registry
-  /** Ms since the epoch; Infinity without certificates. */
-  readonly notAfter: number
-  readonly drainAt: number
-  /** Decides; calls `forward` or `refuse` of the exchange, now or later. */
-  onRequestHead(exchange: Exchange): void
-  /** Calls `attach` of the exchange with an upstream (a fresh one if asked), or `cut` if none can be had. */
-  acquire(exchange: Exchange, fresh: boolean): void
-  release(upstream: Http1Upstream): void
-  /** Why the exchange may no longer run, or undefined. */
-  revalidate(exchange: Exchange | undefined, snapshot: Snapshot, now: number): ReasonCode | undefined
-  /** Decides again because time passed. */
-  redecide(exchange: Exchange, now: number): ReasonCode | undefined
-  tick(now: number): void
-  record(exchange: Exchange): void
-  /** A head that could not be read, or did not come in time. @returns the request id it was recorded under */
-  recordMalformed(reason: ReasonCode, detail: string, status: number): string
-  now(): number
-  monotonic(): number
-  closed(): void
-}
+import type { Http1Service } from './http1-service.ts'
+import { type Lapse, lapseNote } from './lapse.ts'
+import type { ConnectionDescription, LiveConnection } from './registry.ts'
+import type { Lapsed } from './request-path.ts'
 
 type Phase = 'head' | 'busy' | 'discarding' | 'tunnel' | 'lingering' | 'closed'
 
@@ -86,6 +48,7 @@ export class Http1Connection implements LiveConnection {
   #paused = false
   #advancing = false
   #lingered = 0
+  #lapse: Lapse | undefined
 
   constructor(socket: Socket, service: Http1Service) {
     this.#socket = socket
@@ -181,7 +144,8 @@ export class Http1Connection implements LiveConnection {
     this.service.tick(now)
     const { timeouts } = this.service
     const silent = now - this.#touched
-    if (now >= this.service.notAfter) return this.#cut('ERR_CERTIFICATE_ENDED', '')
+    if (this.#lapse !== undefined && now >= this.#lapse.until) return this.#cutLapsed(this.#lapse.why)
+    if (now >= this.service.notAfter && this.#lapse === undefined) return this.#expire(this.service.ended(), now)
     const exchange = this.#exchange
     if (this.#phase === 'lingering' && silent > LINGER_MS) return this.#destroy()
     if (this.#partial !== undefined && now - this.#partialSince > timeouts.head) return this.#refuseMalformed('ERR_HEAD_TIMEOUT', '')
@@ -194,9 +158,9 @@ export class Http1Connection implements LiveConnection {
         this.#close(true)
       return
     }
-    if (exchange.decision !== undefined && now >= exchange.decision.validUntil) {
-      const reason = this.service.redecide(exchange, now)
-      if (reason !== undefined) return exchange.cut(reason, 'decided again: time passed')
+    if (this.#lapse === undefined && exchange.decision !== undefined && now >= exchange.decision.validUntil) {
+      const why = this.service.redecide(exchange, now)
+      if (why !== undefined) return this.#expire(why, now)
     }
     if (exchange.isTunnel) {
       if (silent > timeouts.halfClosed && (this.#ended || this.#socket.writableEnded)) this.#cut('ERR_TUNNEL_IDLE', '')
@@ -208,8 +172,8 @@ export class Http1Connection implements LiveConnection {
   }
 
   revalidate(snapshot: Snapshot, now: number): void {
-    const reason = this.service.revalidate(this.#exchange, snapshot, now)
-    if (reason !== undefined) this.#cut(reason, 'decided again: the snapshot changed')
+    const why = this.service.revalidate(this.#exchange, snapshot, now)
+    if (why !== undefined) this.#expire(why, now)
   }
 
   drain(): void {
@@ -358,6 +322,22 @@ export class Http1Connection implements LiveConnection {
     this.write(problemResponse(status, requestId, problemBody(status, requestId), true, false))
     this.flush()
     this.#close(false)
+  }
+
+  /** What was the reason to let it in is gone: no request after the current one, which may finish if the listener says so. */
+  #expire(why: Lapsed, now: number): void {
+    const next = this.service.lapse(why, now)
+    if (next.until <= now) return this.#cutLapsed(why)
+    if (this.#lapse !== undefined) return
+    this.#lapse = next
+    this.#draining = true
+    if (this.#exchange === undefined) return this.#close(true)
+    this.#exchange.detail = lapseNote(why)
+  }
+
+  #cutLapsed({ reason, detail, decision }: Lapsed): void {
+    if (decision !== undefined && this.#exchange !== undefined) this.#exchange.decision = decision
+    this.#cut(reason, detail)
   }
 
   #cut(reason: ReasonCode, detail: string): void {

@@ -24,6 +24,7 @@ import { READ_BUFFER } from './http1-upstream.ts'
 import { http2Answer, grpcStatusOf } from './http2-answers.ts'
 import { Http2Stream } from './http2-stream.ts'
 import type { PeerUse } from './peer-usage.ts'
+import { type Lapse, lapse } from './lapse.ts'
 import { consumePermit, issuePermit } from './permit.ts'
 import { recordInbound, recordMalformed } from './record.ts'
 import type { ConnectionDescription, LiveConnection } from './registry.ts'
@@ -32,11 +33,11 @@ import { authorize, certificateEnded, type Lapsed, type Outcome, redecide } from
 /** Shared by every HTTP/2 connection of the process. */
 const RESOURCES = { slabs: createSlabPool(), scratch: createScratch() }
 
-/** How long a connection may take to finish after its last stream, ms. */
-const CLOSE_MS = 2000
-
 /** So many requests of one connection before others have their turn: a millisecond or two. */
 const HEADS_PER_TURN = 32
+
+/** How long a connection may take to finish after its last stream, ms. */
+const CLOSE_MS = 2000
 
 export class Http2Inbound implements LiveConnection {
   readonly #listener: InboundListenerState
@@ -55,6 +56,7 @@ export class Http2Inbound implements LiveConnection {
   #closed = false
   #closingSince = 0
   #appPaused = false
+  #lapse: Lapse | undefined
 
   /** @param notAfter the first end of validity among the peer's path and our own SVID, ms since the epoch */
   constructor(
@@ -80,11 +82,11 @@ export class Http2Inbound implements LiveConnection {
     this.#relay = createHttp2Relay<Http2Stream>(
       {
         resources: RESOURCES,
+        headsPerCall: HEADS_PER_TURN,
         limits: { ...settings.headLimits, streams: settings.config.limits.streams },
         keepTrailer: (name) => headerClass(name) === KEEP,
       },
       {
-        headsPerCall: HEADS_PER_TURN,
         onRequest: (exchange) => this.#onRequest(exchange),
         onBadRequest: (exchange, { reason, detail }) => this.#onBadRequest(exchange, reason, detail),
         onStreamRefused: ({ reason, detail }) => void recordMalformed(listener, origin, reason, detail, 0),
@@ -110,7 +112,8 @@ export class Http2Inbound implements LiveConnection {
   // The registry's calls.
 
   tick(now: number): void {
-    if (now >= this.#notAfter) return this.#cutAll('ERR_CERTIFICATE_ENDED', '')
+    if (this.#lapse !== undefined && now >= this.#lapse.until) return this.#cutAll(this.#lapse.why.reason, this.#lapse.why.detail)
+    if (this.#lapse === undefined && now >= this.#notAfter) return this.#expire(certificateEnded(this.#origin, this.#notAfter), now)
     const silent = now - this.#touched
     const { limits, timeouts } = this.#listener.settings.config
     if (this.#closingSince !== 0 && now - this.#closingSince > CLOSE_MS) return this.#destroy()
@@ -190,12 +193,12 @@ export class Http2Inbound implements LiveConnection {
       return exchange.refuse(http2Answer(reason, request.grpc), reason, '')
     }
     const { method, authority, query, headers, teTrailers, sensitive } = request
-    const permit = issuePermit(stream.decision, {
-      method,
-      scheme: 'http',
     const ours = this.#fields.list(authority, stream.forwardedCertificates, stream.requestId, stream.traceparent)
     const caller = callerFields(this.#listener, this.#origin, stream, path)
     caller?.names.forEach((name, index) => addHeader(ours, name, caller.values[index] ?? ''))
+    const permit = issuePermit(stream.decision, {
+      method,
+      scheme: 'http',
       authority: authority === '' ? this.#listener.appHost : authority,
       path: query === undefined ? path : `${path}?${query}`,
       headers,
@@ -300,9 +303,6 @@ export class Http2Inbound implements LiveConnection {
     })
   }
 
-  #onAppBytes(count: number): boolean {
-    this.#relay.receiveUpstream(READ_BUFFER.subarray(0, count), this.#listener.clock.monotonic())
-    this.#flush()
   /** A few requests in each turn: whoever sends a thousand at once holds up itself, not everybody. */
   #receive(bytes: Buffer): void {
     if (this.#closed) return
@@ -318,6 +318,9 @@ export class Http2Inbound implements LiveConnection {
     if (!this.#relay.behind && !this.#app.writableNeedDrain) this.#caller.resume()
   }
 
+  #onAppBytes(count: number): boolean {
+    this.#relay.receiveUpstream(READ_BUFFER.subarray(0, count), this.#listener.clock.monotonic())
+    this.#flush()
     return !this.#appPaused
   }
 
@@ -360,10 +363,10 @@ export class Http2Inbound implements LiveConnection {
   }
 }
 
+const NOTHING = Buffer.alloc(0)
+
 /** Serves a caller until its connection ends. */
 export function serveHttp2(...args: ConstructorParameters<typeof Http2Inbound>): void {
   const [, listener] = args
   listener.registry.add(new Http2Inbound(...args))
 }
-const NOTHING = Buffer.alloc(0)
-

@@ -8,6 +8,7 @@ import type { Http2Exchange } from '#wire/http2/relay-exchange'
 import type { Http2Request } from '#wire/http2/request-fields'
 import { BodyPace } from './body-pace.ts'
 import { readGrpcTimeout } from './grpc-timeout.ts'
+import { type Lapse, lapseNote } from './lapse.ts'
 import type { RecordedExchange } from './record.ts'
 import type { ConnectionDescription } from './registry.ts'
 import type { Decidable } from './request-path.ts'
@@ -31,6 +32,8 @@ export class Http2Stream implements Decidable, RecordedExchange {
   retryAfter = 0
   /** It counts among what its caller's identity has under way. */
   counted = false
+  /** It may finish, but no longer than this. */
+  lapse: Lapse | undefined
   #pace: BodyPace | undefined
 
   constructor(exchange: Http2Exchange<unknown>, request: Http2Request, startedAt: number, startedMono: number) {
@@ -55,7 +58,8 @@ export class Http2Stream implements Decidable, RecordedExchange {
   }
 
   get detail(): string {
-    return this.exchange.detail
+    const { detail } = this.exchange
+    return detail === '' && this.lapse !== undefined ? lapseNote(this.lapse.why) : detail
   }
 
   get bytesIn(): number {

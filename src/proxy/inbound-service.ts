@@ -3,18 +3,19 @@ import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import type { Snapshot } from '#config/snapshot'
 import type { RequestHead } from '#http/request-head'
-import { isStillTrusted } from '#pki/still-trusted'
+import { lostTrust } from '#pki/still-trusted'
 import type { PeerMetrics } from '#telemetry/metrics'
 import type { HeadLimits } from '#wire/http1/limits'
 import { connectApp } from './app-socket.ts'
 import type { Exchange } from './exchange.ts'
-import type { Http1Service, Http1Timeouts } from './http1-connection.ts'
+import type { Http1Service, Http1Timeouts } from './http1-service.ts'
 import { Http1Upstream } from './http1-upstream.ts'
 import { createIdentityFields, type IdentityFields } from './identity-fields.ts'
 import type { InboundListenerState } from './inbound-state.ts'
 import { recordInbound, recordMalformed } from './record.ts'
 import type { Registry } from './registry.ts'
-import { onRequestHead, redecide } from './request-path.ts'
+import { type Lapse, lapse } from './lapse.ts'
+import { certificateEnded, type Lapsed, onRequestHead, redecide } from './request-path.ts'
 
 /** Share of what remains of the certificates at admission, after which the caller is asked to connect anew. */
 const DRAIN_AFTER = 0.8
@@ -85,14 +86,22 @@ export class InboundService implements Http1Service {
     this.#appIdleSince = this.registry.coarseNow
   }
 
-  revalidate(exchange: Exchange | undefined, snapshot: Snapshot, now: number): ReasonCode | undefined {
+  revalidate(exchange: Exchange | undefined, snapshot: Snapshot, now: number): Lapsed | undefined {
     const { peer } = this.origin
-    if (peer !== undefined && !isStillTrusted(snapshot.trust, peer)) return 'ERR_TRUST_WITHDRAWN'
-    return exchange === undefined ? undefined : this.redecide(exchange, now)
+    const lost = peer === undefined ? undefined : lostTrust(snapshot.trust, peer)
+    return lost ?? (exchange === undefined ? undefined : this.redecide(exchange, now))
   }
 
-  redecide(exchange: Exchange, now: number): ReasonCode | undefined {
+  redecide(exchange: Exchange, now: number): Lapsed | undefined {
     return redecide(this.listener, exchange, now)
+  }
+
+  ended(): Lapsed {
+    return certificateEnded(this.origin, this.notAfter)
+  }
+
+  lapse(why: Lapsed, now: number): Lapse {
+    return lapse(this.listener, why, now)
   }
 
   tick(now: number): void {

@@ -7,7 +7,7 @@ import type { ReasonCode } from '#base/reasons'
 import type { OutboundConfig } from '#config/sidecar-config'
 import type { Snapshot } from '#config/snapshot'
 import type { Peer } from '#identity/peer'
-import { isStillTrusted } from '#pki/still-trusted'
+import { lostTrust } from '#pki/still-trusted'
 import type { Endpoint } from './endpoints.ts'
 import { Http1Upstream } from './http1-upstream.ts'
 import { createOutboundDialer } from './outbound-dial.ts'
@@ -188,7 +188,8 @@ export function createOutboundPool(options: OutboundPoolOptions): OutboundPool {
       if (!dialer.apply(next)) return
       for (const [upstream, { peer, serial }] of [...connections]) {
         if (peer === undefined) continue
-        if (!isStillTrusted(next.trust, peer)) upstream.cut('ERR_TRUST_WITHDRAWN', peer.id.uri)
+        const lost = lostTrust(next.trust, peer)
+        if (lost !== undefined) upstream.cut(lost.reason, `${peer.id.uri}: ${lost.detail}`)
         else if (serial !== next.identity.facts.serial) upstream.retire()
       }
     },

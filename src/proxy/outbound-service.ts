@@ -9,15 +9,16 @@ import type { HeadLimits } from '#wire/http1/limits'
 import type { Http2Resources } from '#wire/http2/resources'
 import type { Exchange } from './exchange.ts'
 import type { FlushTurn } from './flush-turn.ts'
-import type { Http1Service, Http1Timeouts } from './http1-connection.ts'
+import type { Http1Service, Http1Timeouts } from './http1-service.ts'
 import type { Http1Upstream } from './http1-upstream.ts'
 import type { Http2Pool } from './http2-pool.ts'
 import type { Surroundings } from './inbound-state.ts'
 import type { OutboundPool } from './outbound-pool.ts'
+import type { Lapse } from './lapse.ts'
 import { issuePermit } from './permit.ts'
 import { recordExchange, recordMalformed } from './record.ts'
 import type { Registry } from './registry.ts'
-import { nameRequest } from './request-path.ts'
+import { type Lapsed, nameRequest } from './request-path.ts'
 import { takeReservedHeaders, writeRequest } from './rewrite.ts'
 
 /** A destination, with connections for each protocol that the listener takes. */
@@ -117,12 +118,21 @@ export class OutboundService implements Http1Service {
     this.#pool?.release(upstream)
   }
 
-  revalidate(): ReasonCode | undefined {
+  revalidate(): undefined {
     return undefined
   }
 
-  redecide(): ReasonCode | undefined {
+  redecide(): undefined {
     return undefined
+  }
+
+  /** The app calls without a certificate. */
+  ended(): Lapsed {
+    throw new TypeError('a connection without certificates has no end')
+  }
+
+  lapse(why: Lapsed, now: number): Lapse {
+    return { why, until: now }
   }
 
   tick(): void {}

@@ -2,6 +2,8 @@
  * The one table of live connections. One wall-clock tick a second looks at each (deadlines, certificate ends, decisions that time
  * changes), and every new snapshot makes each re-decide: nothing that was once admitted outlives its reason.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Clock } from '#base/clock'
 import type { Snapshot } from '#config/snapshot'
 
 /** What the admin address shows of a connection. */
@@ -46,13 +48,15 @@ export interface Registry {
   empty(): Promise<void>
 }
 
-/** Connections looked at before the event loop gets its turn. */
-const SLICE = 500
+/** Ms that looking at connections may take of one turn of the event loop, and how many are looked at between two looks at the clock. */
+const TURN_MS = 3
+const STEP = 16
 
 /** Freeing what TLS holds of a connection costs a tenth of a millisecond. */
 const LEAVES_PER_TURN = 8
 
-export function createRegistry(now: number): Registry {
+/** @param now ms since the epoch */
+export function createRegistry(now: number, clock: Pick<Clock, 'monotonic'>): Registry {
   const live = new Set<LiveConnection>()
   const waiting: (() => void)[] = []
   const leaving: (() => void)[] = []
@@ -60,16 +64,25 @@ export function createRegistry(now: number): Registry {
   let latestPass = 0
   let draining = false
 
-  /** Visits all that lived at the start, in slices; a later pass of revalidation overtakes this one. */
+  /** Visits all that live, in slices; a later pass of revalidation overtakes this one. */
   async function visit(look: (connection: LiveConnection) => void, overtaken: () => boolean): Promise<void> {
+    const failures: unknown[] = []
     let seen = 0
-    for (const connection of [...live]) {
-      if (live.has(connection)) look(connection)
-      if (++seen % SLICE === 0) {
-        await new Promise<void>((resolve) => void setImmediate(resolve))
-        if (overtaken()) return
+    let began = clock.monotonic()
+    // A set may change while it is walked: who goes is not visited, who comes is visited too, and costs no more than that.
+    for (const connection of live) {
+      try {
+        look(connection)
+      } catch (error) {
+        // A bug that one connection brings out must not keep the others from being looked at.
+        failures.push(error)
       }
+      if (++seen % STEP !== 0 || clock.monotonic() - began < TURN_MS) continue
+      await nextTurn()
+      if (overtaken()) return
+      began = clock.monotonic()
     }
+    if (failures.length > 0) throw failures[0]
   }
 
   function letGo(): void {

@@ -8,25 +8,24 @@
  *   relay ─ record                        exchange.ts, inbound-service.ts
  */
 import type { ConnectionOrigin } from '#audit/event'
-import type { ReasonCode } from '#base/reasons'
 import { type Refusal, refusal } from '#base/result'
 import { normaliseHost } from '#http/authority'
 import { type CanonicalPath, canonicalPath, decisionPath } from '#http/canonical-path'
 import type { RandomHex } from '#http/random-hex'
 import type { RequestHead } from '#http/request-head'
 import { createRequestId, isRequestId } from '#http/request-id'
-import type { TokenPrincipal } from '#identity/peer'
 import { beginTraceparent, readTraceparent, writeTraceparent } from '#http/traceparent'
+import type { TokenPrincipal } from '#identity/peer'
 import { decide } from '#policy/decide'
 import type { Decision } from '#policy/decision'
-import { callerFields, fieldsText } from './caller-fields.ts'
 import type { RequestFacts } from '#policy/facts'
+import { callerFields, fieldsText } from './caller-fields.ts'
 import type { Exchange } from './exchange.ts'
 import { lapsedLease } from './identity-lease.ts'
 import type { InboundService } from './inbound-service.ts'
 import type { InboundListenerState } from './inbound-state.ts'
-import { isTokenRefusal, recogniseToken, tokenFault, type TokenVerdict, untilTokenEnds } from './token-stage.ts'
 import { issuePermit } from './permit.ts'
+import { isTokenRefusal, recogniseToken, tokenFault, type TokenVerdict, untilTokenEnds } from './token-stage.ts'
 import { type RequestNaming, takeReservedHeaders, writeRequest } from './rewrite.ts'
 
 /** A request on its way to a decision, whichever HTTP version brought it. */
@@ -35,8 +34,8 @@ export interface Decidable extends RequestNaming {
   /** Ms since the epoch. */
   readonly startedAt: number
   host: string
-  token: TokenPrincipal | undefined
   path: string
+  token: TokenPrincipal | undefined
   facts: RequestFacts | undefined
   decision: Decision | undefined
   decideUs: number
@@ -92,6 +91,7 @@ export function authorize(
   const path = request.path === '*' ? '*' : canonicalPath(request.path, paths)
   if (typeof path !== 'string') return path
   exchange.path = path
+
   if (tokens === undefined) return admit(listener, origin, exchange, path, protocol, startedAt)
   const token = recogniseToken(tokens, config.unknownTokens === 'pass', origin.peer, request.headers, startedAt)
   const settle = (verdict: TokenVerdict, now: number): Outcome => {
@@ -113,7 +113,6 @@ function admit(
 ): Outcome {
   const { request, token } = exchange
   const { policy, config } = listener.settings
-
   const facts: RequestFacts = {
     protocol,
     peer: origin.peer,

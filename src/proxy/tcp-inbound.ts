@@ -6,15 +6,16 @@ import type { ReasonCode } from '#base/reasons'
 import type { Snapshot } from '#config/snapshot'
 import { createHeaderList } from '#http/header-list'
 import { createRequestId } from '#http/request-id'
-import { isStillTrusted } from '#pki/still-trusted'
+import { lostTrust } from '#pki/still-trusted'
 import { decide } from '#policy/decide'
 import type { Decision } from '#policy/decision'
 import type { RequestFacts } from '#policy/facts'
 import type { PeerMetrics } from '#telemetry/metrics'
 import type { InboundListenerState } from './inbound-state.ts'
+import { type Lapse, lapse, lapseNote } from './lapse.ts'
 import { recordInbound, type RecordedExchange } from './record.ts'
 import type { ConnectionDescription, LiveConnection } from './registry.ts'
-import { overLimit } from './request-path.ts'
+import { certificateEnded, type Lapsed, overLimit, redecide } from './request-path.ts'
 import { splice, type Splice } from './splice.ts'
 
 const NO_REQUEST = { method: '', headers: createHeaderList() }
@@ -43,6 +44,7 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
   readonly #caller: TLSSocket
   readonly #notAfter: number
   #splice: Splice | undefined
+  #lapse: Lapse | undefined
 
   /** @param notAfter the first end of validity among the peer's path and our own SVID, ms since the epoch */
   constructor(caller: TLSSocket, listener: InboundListenerState, origin: ConnectionOrigin, peerMetrics: PeerMetrics, notAfter: number) {
@@ -100,16 +102,18 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
   tick(now: number): void {
     const joined = this.#splice
     if (joined === undefined) return
-    if (now >= this.#notAfter) return this.#cut('ERR_CERTIFICATE_ENDED')
-    if (now >= this.decision.validUntil) this.#redecide(now, 'decided again: time passed')
+    if (this.#lapse !== undefined && now >= this.#lapse.until) return this.#cutLapsed(this.#lapse.why)
+    if (this.#lapse === undefined && now >= this.#notAfter) return this.#expire(certificateEnded(this.#origin, this.#notAfter), now)
+    if (this.#lapse === undefined && now >= this.decision.validUntil) this.#redecide(now)
     const { halfClosed } = this.#listener.settings.config.timeouts
     if (joined.halfClosed && now - joined.touched > halfClosed) this.#cut('ERR_TUNNEL_IDLE')
   }
 
   revalidate(snapshot: Snapshot, now: number): void {
     const { peer } = this.#origin
-    if (peer !== undefined && !isStillTrusted(snapshot.trust, peer)) return this.#cut('ERR_TRUST_WITHDRAWN')
-    this.#redecide(now, 'decided again: the snapshot changed')
+    const lost = peer === undefined ? undefined : lostTrust(snapshot.trust, peer)
+    if (lost !== undefined) return this.#expire(lost, now)
+    if (this.#lapse === undefined) this.#redecide(now)
   }
 
   /** An opaque connection cannot be asked to end: it has until the end of the drain. */
@@ -146,11 +150,26 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
     return socket
   }
 
-  #redecide(now: number, detail: string): void {
-    this.decision = decide(this.#listener.settings.policy, this.facts, now)
-    if (this.decision.allow) return
-    this.detail = detail
-    this.#cut(this.decision.reason ?? 'ERR_POLICY_NO_ALLOW')
+  #redecide(now: number): void {
+    const why = redecide(this.#listener, this, now)
+    if (why !== undefined) this.#expire(why, now)
+  }
+
+  /** An opaque connection cannot be asked to end: where the listener drains, it has that time and then is cut. */
+  #expire(why: Lapsed, now: number): void {
+    const next = lapse(this.#listener, why, now)
+    if (next.until <= now) return this.#cutLapsed(why)
+    if (this.#lapse !== undefined) return
+    this.#lapse = next
+    this.detail = lapseNote(why)
+  }
+
+  #cutLapsed({ reason, detail, decision }: Lapsed): void {
+    if (this.reason === undefined) {
+      this.decision = decision ?? this.decision
+      this.detail = detail
+    }
+    this.#cut(reason)
   }
 
   #refuse(reason: ReasonCode): void {

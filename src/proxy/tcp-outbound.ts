@@ -7,7 +7,7 @@ import type { Snapshot } from '#config/snapshot'
 import { createHeaderList } from '#http/header-list'
 import { createRequestId } from '#http/request-id'
 import type { Peer } from '#identity/peer'
-import { isStillTrusted } from '#pki/still-trusted'
+import { lostTrust } from '#pki/still-trusted'
 import type { Endpoint } from './endpoints.ts'
 import type { OutboundDialer } from './outbound-dial.ts'
 import { ALLOWED, type OutboundListenerState } from './outbound-service.ts'
@@ -80,7 +80,10 @@ export class TcpOutbound implements LiveConnection, RecordedExchange {
   }
 
   revalidate(snapshot: Snapshot): void {
-    if (this.#peer !== undefined && !isStillTrusted(snapshot.trust, this.#peer)) this.#cut('ERR_TRUST_WITHDRAWN')
+    const lost = this.#peer === undefined ? undefined : lostTrust(snapshot.trust, this.#peer)
+    if (lost === undefined) return
+    if (this.reason === undefined) this.detail = lost.detail
+    this.#cut(lost.reason)
   }
 
   drain(): void {}
