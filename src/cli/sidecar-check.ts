@@ -80,6 +80,10 @@ function describe(
       ({ listen: at, app, protocol }, index) =>
         `takes ${protocol} on ${formatAddress(at)} for ${formatAddress(app)} under ${policies[index]?.rules ?? 0} rules`,
     ),
+    ...config.tokens.map(
+      ({ issuer, kind, audiences, jwks }) =>
+        `verifies ${kind} tokens of ${issuer} for ${audiences.join(' or ')}, with the keys of ${jwks.file ?? jwks.url ?? 'its discovery document'}`,
+    ),
     ...config.outbound.map(
       ({ listen: at, to, peer }) =>
         `carries ${formatAddress(at)} to ${to.map(formatAddress).join(', ')}, expecting ${peer.map((id) => id.uri).join(' or ')}`,

@@ -103,7 +103,14 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
 
   const observe = observeIdentity(metrics, () => source)
   try {
-    source = await createSnapshotSource({ file, displayFolder: io.cwd, clock: systemClock, log, openIdentity })
+    source = await createSnapshotSource({
+      file,
+      displayFolder: io.cwd,
+      clock: systemClock,
+      log,
+      random: Math.random,
+      openIdentity,
+    })
   } catch (error) {
     await closeAll(servers, log)
     if (signals.aborted.aborted) return 0
@@ -162,6 +169,10 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
         setLogLevel: (next) => log.setLevel(next),
       })
       servers.push(await openAdminServer({ address: config.admin, sources, log }))
+    }
+    if (config.assertionKeys !== undefined) {
+      const { assertions } = running
+      servers.push(await openAssertionKeys({ address: config.assertionKeys, assertions, clock: systemClock, log }))
     }
     for (const { name, port } of running.inbound) log.info({ listen: name, port }, 'takes callers')
     for (const { name, port } of running.outbound) log.info({ listen: name, port }, 'takes calls of the app')

@@ -9,6 +9,7 @@ import type { IdentityOrigin, Snapshot, SnapshotSource } from '#config/snapshot'
 import { explainInSteps } from '#policy/explain'
 import type { LogLevel } from '#telemetry/log'
 import type { AdminSources } from './admin.ts'
+import { keysAnswer } from './assertion-keys.ts'
 import type { Sidecar } from './sidecar.ts'
 
 export interface AdminSourcesOptions {
@@ -42,6 +43,7 @@ export function adminSources({ sidecar, source, ring, clock, digestOf, drain, se
       },
       document: source.current.config,
     }),
+    assertionKeys: () => keysAnswer(sidecar.assertions, clock.now()),
     drain,
     setLogLevel,
   }

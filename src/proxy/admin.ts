@@ -29,6 +29,8 @@ export interface AdminSources {
   policies(): unknown
   connections(limit: number): readonly ConnectionDescription[]
   config(): unknown
+  /** The JWK Set of assertions to the app. */
+  assertionKeys(): SmallResponse
   /** Begins; does not wait. */
   drain(): void
   setLogLevel(level: LogLevel): void
@@ -101,6 +103,7 @@ function readRoutes(sources: AdminSources): Route[] {
       answer: (request) => limited(request, (limit) => shown({ connections: sources.connections(limit).map(describeConnection) })),
     },
     { path: '/v1/config', answer: () => shown(sources.config()) },
+    { path: '/v1/assertion-keys', answer: () => sources.assertionKeys() },
   ]
 }
 

@@ -52,6 +52,7 @@ function sources(orders: Orders): AdminSources {
         exchange: { requestId: 'req-live', method: 'GET', path: '/x', startedAt: TIME },
       })),
     config: () => ({ store: 'postgres://ca:hunter2@db/ca', file: '/etc/postern/sidecar.yaml' }),
+    assertionKeys: () => ({ status: 200, text: '{"keys":[]}' }),
     drain: () => void orders.drained++,
     setLogLevel: (level) => void (orders.level = level),
   }

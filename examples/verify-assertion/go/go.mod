@@ -1,0 +1,3 @@
+module example.org/verify-assertion
+
+go 1.21
