@@ -54,9 +54,9 @@ export function caPath(): string {
 
 export function createIssuing({ store, clock, trustDomain, svid }: IssuingOptions): Issuing {
   return {
-    async x509(attested, csr, ttl, { x509: issuer, faults }) {
+    async x509(attested, csr, ttl, { x509: issuer, faults, revokedIds }) {
       const { id } = attested
-      const fault = checkId(id, trustDomain)
+      const fault = checkId(id, trustDomain, revokedIds)
       if (fault !== undefined) return fault
       const request = decodeRequest(csr)
       if (!request.ok) return request
@@ -88,14 +88,16 @@ export function createIssuing({ store, clock, trustDomain, svid }: IssuingOption
         clamped: signed.clamped,
       })
     },
-    async jwt(attested, audiences, { jwt: issuer, faults }) {
+    async jwt(attested, audiences, { jwt: issuer, faults, revokedIds }) {
       const { id } = attested
-      const fault = checkId(id, trustDomain)
+      const fault = checkId(id, trustDomain, revokedIds)
       if (fault !== undefined) return fault
       if (issuer === undefined) return nobody(faults)
       const now = clock.now()
+      const ended = checkAuthority({ notBefore: 0, notAfter: issuer.record.notAfter }, now)
+      if (ended !== undefined) return ended
       const issuedAt = Math.floor(now / 1000)
-      const expiresAt = Math.floor((now + svid.jwt) / 1000)
+      const expiresAt = Math.floor(Math.min(now + svid.jwt, issuer.record.notAfter) / 1000)
       const serial = crypto.randomUUID()
       const token = await new SignJWT({ sub: id.uri, aud: [...audiences], iat: issuedAt, exp: expiresAt, jti: serial })
         .setProtectedHeader({ alg: 'ES256', kid: issuer.record.id, typ: 'JWT' })
@@ -118,11 +120,11 @@ export function createIssuing({ store, clock, trustDomain, svid }: IssuingOption
   }
 }
 
-function checkId({ trustDomain: domain, path, uri }: SpiffeId, trustDomain: string): Refusal | undefined {
+function checkId({ trustDomain: domain, path, uri }: SpiffeId, trustDomain: string, revoked: ReadonlySet<string>): Refusal | undefined {
   if (domain !== trustDomain) return refusal('ERR_CA_ATTESTED_ID', `${uri} is not of ${trustDomain}`)
   if (path === '') return refusal('ERR_CA_ATTESTED_ID', `${uri} names the trust domain, not a workload`)
   if (path === caPath()) return refusal('ERR_CA_ATTESTED_ID', `${uri} is the authority's own`)
-  return undefined
+  return revoked.has(uri) ? refusal('ERR_SVID_REVOKED', `the identity ${uri}`) : undefined
 }
 
 /** What is signed past its issuer's end, or before its beginning, no peer would take. */

@@ -35,6 +35,8 @@ export interface Publication {
    * verify the CA that would tell it.
    */
   readonly own: X509Issuer | undefined
+  /** Identities that get no certificate. */
+  readonly revokedIds: ReadonlySet<string>
   /** Key ids of authorities whose certificates are to be renewed now. */
   readonly tainted: ReadonlySet<string>
   /** Why an authority that should sign cannot, in sentences. */
@@ -90,6 +92,7 @@ export function publicationOf(trust: Trust, issuers: IssuerCache, { trustDomain,
     x509: load(inState('x509', 'active'), (record) => issuers.x509(record)),
     jwt: load(inState('jwt', 'active'), (record) => issuers.jwt(record)),
     own,
+    revokedIds: new Set(trust.revocations.filter(({ kind }) => kind === 'id').map(({ value }) => value)),
     tainted: new Set(published.filter(({ state, kind }) => kind === 'x509' && state === 'tainted').map(({ id }) => id)),
     faults: [...new Set(faults)],
   }

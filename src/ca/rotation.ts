@@ -52,8 +52,9 @@ export async function rotationStatus(store: Pick<Store, 'trust' | 'leases'>, now
   const waitsFor: string[] = []
   let notBefore = 0
   if ((next === 'activate' || next === 'revoke') && behind.length > 0) {
-    const what = next === 'activate' ? 'have not taken the bundle with the new root' : 'have not renewed their certificate'
-    waitsFor.push(`${behind.length} ${behind.length === 1 ? 'sidecar' : 'sidecars'} ${what}`)
+    const one = behind.length === 1
+    const what = next === 'activate' ? 'taken the bundle with the new root' : `renewed ${one ? 'its certificate' : 'their certificates'}`
+    waitsFor.push(`${behind.length} ${one ? 'sidecar has' : 'sidecars have'} not ${what}`)
   }
   if (next === 'activate') {
     const published = Math.max(...authorities.filter(({ state }) => state === 'published').map(({ changedAt }) => changedAt))
