@@ -15,7 +15,7 @@ import { Exchange } from './exchange.ts'
 import { createGather, type Gather } from './gather.ts'
 import type { Http1Service } from './http1-service.ts'
 import { type Lapse, lapseNote } from './lapse.ts'
-import type { ConnectionDescription, LiveConnection } from './registry.ts'
+import { type ConnectionDescription, type LiveConnection, describeConnection } from './registry.ts'
 import type { Lapsed } from './request-path.ts'
 
 type Phase = 'head' | 'busy' | 'discarding' | 'tunnel' | 'lingering' | 'closed'
@@ -187,19 +187,12 @@ export class Http1Connection implements LiveConnection {
   describe(): ConnectionDescription {
     const { origin, notAfter } = this.service
     const exchange = this.#exchange
-    return {
-      listener: origin.listener,
-      direction: origin.direction,
-      protocol: this.#phase === 'tunnel' ? 'websocket' : origin.protocol,
-      peer: origin.peer?.id.uri,
-      sourceIp: origin.sourceIp,
-      openedAt: this.#openedAt,
-      notAfter: Number.isFinite(notAfter) ? notAfter : undefined,
-      exchange:
-        exchange === undefined
-          ? undefined
-          : { requestId: exchange.requestId, method: exchange.request.method, path: exchange.path, startedAt: exchange.startedAt },
-    }
+    const described =
+      exchange === undefined
+        ? undefined
+        : { requestId: exchange.requestId, method: exchange.request.method, path: exchange.path, startedAt: exchange.startedAt }
+    const connection = describeConnection(origin, this.#openedAt, notAfter, described)
+    return this.#phase === 'tunnel' ? { ...connection, protocol: 'websocket' } : connection
   }
 
   // Reading.

@@ -27,7 +27,7 @@ import type { PeerUse } from './peer-usage.ts'
 import { type Lapse, lapse } from './lapse.ts'
 import { consumePermit, issuePermit } from './permit.ts'
 import { recordInbound, recordMalformed } from './record.ts'
-import type { ConnectionDescription, LiveConnection } from './registry.ts'
+import { type ConnectionDescription, type LiveConnection, describeConnection } from './registry.ts'
 import { authorize, certificateEnded, type Lapsed, type Outcome, redecide } from './request-path.ts'
 
 /** Shared by every HTTP/2 connection of the process. */
@@ -151,16 +151,7 @@ export class Http2Inbound implements LiveConnection {
 
   describe(): ConnectionDescription {
     const [first] = this.#relay.exchanges
-    return {
-      listener: this.#origin.listener,
-      direction: 'inbound',
-      protocol: 'http2',
-      peer: this.#origin.peer?.id.uri,
-      sourceIp: this.#origin.sourceIp,
-      openedAt: this.#openedAt,
-      notAfter: Number.isFinite(this.#notAfter) ? this.#notAfter : undefined,
-      exchange: first?.context?.describe(),
-    }
+    return describeConnection(this.#origin, this.#openedAt, this.#notAfter, first?.context?.describe())
   }
 
   // Requests.
@@ -286,7 +277,7 @@ export class Http2Inbound implements LiveConnection {
       this.#receive(chunk)
     })
     this.#caller.on('drain', () => this.#resumeApp())
-    this.#caller.on('end', () => this.#caller.end())
+    this.#caller.on('end', () => this.#listener.registry.leave(() => this.#caller.end()))
     this.#caller.on('error', () => {})
     this.#caller.on('close', () => this.#destroy())
     this.#app.on('drain', () => this.#resumeCaller())

@@ -19,7 +19,7 @@ import { OutboundCall } from './outbound-call.ts'
 import { ALLOWED, type OutboundListenerState } from './outbound-service.ts'
 import { consumePermit, issuePermit } from './permit.ts'
 import { recordExchange, recordMalformed } from './record.ts'
-import type { ConnectionDescription, LiveConnection } from './registry.ts'
+import { type ConnectionDescription, type LiveConnection, describeConnection } from './registry.ts'
 import { nameRequest } from './request-path.ts'
 import { takeReservedHeaders } from './rewrite.ts'
 
@@ -120,16 +120,8 @@ export class Http2Outbound implements LiveConnection, Flushable {
 
   describe(): ConnectionDescription {
     const [first] = this.#relay.exchanges
-    return {
-      listener: this.#origin.listener,
-      direction: 'outbound',
-      protocol: 'http2',
-      peer: first?.context?.peer?.id.uri,
-      sourceIp: this.#origin.sourceIp,
-      openedAt: this.#openedAt,
-      notAfter: undefined,
-      exchange: first?.context?.stream.describe(),
-    }
+    const call = first?.context
+    return describeConnection(this.#originOf(call?.peer), this.#openedAt, Infinity, call?.stream.describe())
   }
 
   flush(): void {

@@ -8,7 +8,7 @@ import type { Clock } from '#base/clock'
 import type { ReasonCode } from '#base/reasons'
 import type { OutboundConfig } from '#config/sidecar-config'
 import type { Snapshot } from '#config/snapshot'
-import { isStillTrusted } from '#pki/still-trusted'
+import { lostTrust } from '#pki/still-trusted'
 import type { Http2Resources } from '#wire/http2/resources'
 import type { Endpoint } from './endpoints.ts'
 import type { FlushTurn } from './flush-turn.ts'
@@ -244,7 +244,8 @@ export function createHttp2Pool(options: Http2PoolOptions): Http2Pool {
       for (const { upstreams } of sites.values()) {
         for (const upstream of [...upstreams]) {
           const { peer, serial, ready } = upstream
-          if (!isStillTrusted(next.trust, peer)) upstream.cut('ERR_TRUST_WITHDRAWN', peer.id.uri)
+          const lost = lostTrust(next.trust, peer)
+          if (lost !== undefined) upstream.cut(lost.reason, `${peer.id.uri}: ${lost.detail}`)
           else if (ready && serial !== next.identity.facts.serial) upstream.retire()
         }
       }

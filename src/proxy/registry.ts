@@ -3,6 +3,7 @@
  * changes), and every new snapshot makes each re-decide: nothing that was once admitted outlives its reason.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { ConnectionOrigin } from '#audit/event'
 import type { Clock } from '#base/clock'
 import type { Snapshot } from '#config/snapshot'
 
@@ -16,6 +17,17 @@ export interface ConnectionDescription {
   readonly openedAt: number
   readonly notAfter: number | undefined
   readonly exchange: { readonly requestId: string; readonly method: string; readonly path: string; readonly startedAt: number } | undefined
+}
+
+/** @param notAfter ms since the epoch; Infinity without certificates */
+export function describeConnection(
+  { listener, direction, protocol, peer, sourceIp }: ConnectionOrigin,
+  openedAt: number,
+  notAfter: number,
+  exchange: ConnectionDescription['exchange'],
+): ConnectionDescription {
+  const ends = Number.isFinite(notAfter) ? notAfter : undefined
+  return { listener, direction, protocol, peer: peer?.id.uri, sourceIp, openedAt, notAfter: ends, exchange }
 }
 
 /** A connection and whatever runs on it. All times are ms since the epoch. */

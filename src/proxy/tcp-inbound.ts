@@ -14,7 +14,7 @@ import type { PeerMetrics } from '#telemetry/metrics'
 import type { InboundListenerState } from './inbound-state.ts'
 import { type Lapse, lapse, lapseNote } from './lapse.ts'
 import { recordInbound, type RecordedExchange } from './record.ts'
-import type { ConnectionDescription, LiveConnection } from './registry.ts'
+import { type ConnectionDescription, type LiveConnection, describeConnection } from './registry.ts'
 import { certificateEnded, type Lapsed, overLimit, redecide } from './request-path.ts'
 import { splice, type Splice } from './splice.ts'
 
@@ -124,16 +124,7 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
   }
 
   describe(): ConnectionDescription {
-    return {
-      listener: this.#origin.listener,
-      direction: 'inbound',
-      protocol: 'tcp',
-      peer: this.#origin.peer?.id.uri,
-      sourceIp: this.#origin.sourceIp,
-      openedAt: this.startedAt,
-      notAfter: Number.isFinite(this.#notAfter) ? this.#notAfter : undefined,
-      exchange: undefined,
-    }
+    return describeConnection(this.#origin, this.startedAt, this.#notAfter, undefined)
   }
 
   #connectApp(): Socket {

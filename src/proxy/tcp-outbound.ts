@@ -12,7 +12,7 @@ import type { Endpoint } from './endpoints.ts'
 import type { OutboundDialer } from './outbound-dial.ts'
 import { ALLOWED, type OutboundListenerState } from './outbound-service.ts'
 import { recordExchange, type RecordedExchange } from './record.ts'
-import type { ConnectionDescription, LiveConnection } from './registry.ts'
+import { type ConnectionDescription, type LiveConnection, describeConnection } from './registry.ts'
 import { splice, type Splice } from './splice.ts'
 
 const NO_REQUEST = { method: '', headers: createHeaderList() }
@@ -93,16 +93,12 @@ export class TcpOutbound implements LiveConnection, RecordedExchange {
   }
 
   describe(): ConnectionDescription {
-    return {
-      listener: this.#listener.name,
-      direction: 'outbound',
-      protocol: 'tcp',
-      peer: this.#peer?.id.uri,
-      sourceIp: this.#sourceIp,
-      openedAt: this.startedAt,
-      notAfter: Number.isFinite(this.#notAfter) ? this.#notAfter : undefined,
-      exchange: undefined,
-    }
+    return describeConnection(this.#origin, this.startedAt, this.#notAfter, undefined)
+  }
+
+  get #origin(): ConnectionOrigin {
+    const { name } = this.#listener
+    return { listener: name, direction: 'outbound', protocol: 'tcp', peer: this.#peer, sourceIp: this.#sourceIp, tls: undefined }
   }
 
   #dial(tried: Endpoint[]): void {
@@ -155,15 +151,7 @@ export class TcpOutbound implements LiveConnection, RecordedExchange {
       this.reason = reason
       this.detail = detail
     }
-    const origin: ConnectionOrigin = {
-      listener: this.#listener.name,
-      direction: 'outbound',
-      protocol: 'tcp',
-      peer: this.#peer,
-      sourceIp: this.#sourceIp,
-      tls: undefined,
-    }
-    recordExchange(this.#listener, origin, this)
+    recordExchange(this.#listener, this.#origin, this)
     this.#listener.registry.remove(this)
     this.#listener.connectionClosed()
   }

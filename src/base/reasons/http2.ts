@@ -41,8 +41,8 @@ export const http2Reasons = {
     remedy: 'Send smaller headers; what is sent like this is an attack more often than a mistake.',
   },
   ERR_HTTP2_STREAM_LIMIT: {
-    what: 'The caller opened more streams than SETTINGS_MAX_CONCURRENT_STREAMS allows.',
-    remedy: 'Nothing was processed and the call may be repeated; raise `limits.streams` if the app can take more.',
+    what: 'The caller opened more streams than SETTINGS_MAX_CONCURRENT_STREAMS allows, or all connections to a destination had as many as its server allows for longer than `timeouts.connect`.',
+    remedy: 'Nothing was processed and the call may be repeated; raise `limits.streams` of whoever refused if it can take more.',
   },
   ERR_HTTP2_PSEUDO_HEADER: {
     what: 'A pseudo-header is missing, repeated, unknown, misplaced or has no valid value.',
