@@ -1,5 +1,6 @@
 /** A caller with a certificate: raw bytes over mutual TLS for what no HTTP client would send, and a plain request for the rest. */
 import { Agent, type AgentOptions, request as httpsRequest, type RequestOptions } from 'node:https'
+import type { Socket } from 'node:net'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import type { TestSvid } from './authority.ts'
 
@@ -32,7 +33,7 @@ export async function dial(port: number, svid: Credentials | undefined, options:
 }
 
 /** Everything that is received until the other side ends or resets, as latin1. */
-export async function readToEnd(socket: TLSSocket): Promise<string> {
+export async function readToEnd(socket: Socket): Promise<string> {
   let text = ''
   socket.setEncoding('latin1')
   const { promise, resolve } = Promise.withResolvers<string>()
@@ -56,7 +57,7 @@ export async function sendRaw(port: number, svid: Credentials, bytes: string | B
 }
 
 /** Waits until what was received contains `mark`; the rest stays unread in the returned text. */
-export async function readUntil(socket: TLSSocket, mark: string): Promise<string> {
+export async function readUntil(socket: Socket, mark: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>()
   let text = ''
   const onData = (chunk: Buffer): void => {

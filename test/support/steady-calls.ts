@@ -14,7 +14,7 @@ export interface Pace {
   readonly for: number
 }
 
-export interface Traffic {
+export interface Traffic extends AsyncDisposable {
   /** Ends it, and resolves when the last answer is there. */
   stop(): Promise<SteadyCalls>
 }
@@ -56,12 +56,11 @@ export function beginCalls(port: number, every: number): Traffic {
   }
 
   const timer = setInterval(once, every)
-  return {
-    async stop() {
-      clearInterval(timer)
-      await Promise.all(under)
-      agent.destroy()
-      return { answered, failures }
-    },
+  async function stop(): Promise<SteadyCalls> {
+    clearInterval(timer)
+    await Promise.all(under)
+    agent.destroy()
+    return { answered, failures }
   }
+  return { stop, [Symbol.asyncDispose]: async () => void (await stop()) }
 }
