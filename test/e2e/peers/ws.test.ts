@@ -13,8 +13,8 @@ test('messages of all sizes, pings, and either side may close', async () => {
   const principals: unknown[] = []
   server.on('connection', (socket, request) => {
     principals.push(request.headers['x-postern-principal'])
-    socket.on('message', (data, binary) => {
-      if (String(data) === 'close') socket.close(4001, 'as asked')
+    socket.on('message', (data: Buffer, binary) => {
+      if (data.toString() === 'close') socket.close(4001, 'as asked')
       else socket.send(data, { binary })
     })
   })
