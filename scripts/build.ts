@@ -13,6 +13,9 @@ const PROGRAM = 'postern.js'
 /** The last: V8 would otherwise keep the pages of the worker that parsed the configuration, a third of the memory after ten thousand rules. */
 export const RUNTIME_FLAGS = ['--max-semi-space-size=2', '--disable-sigusr1', '--no-memory-pool-share-memory-on-teardown'] as const
 
+/** Whose CommonJS `require` the conditions below would give a module's namespace, where it takes what it gets for a class. */
+export const ALIASES = { 'pg-pool': join(ROOT, 'node_modules/pg-pool/index.js') } as const
+
 /** Output name → source. `src/ca/store/worker.ts` becomes `ca-store-worker.js`, found beside whichever chunk starts it. */
 function entries(): Record<string, string> {
   const workers = globSync('src/**/worker.ts', { cwd: ROOT }).map(
@@ -40,6 +43,7 @@ export async function bundle(): Promise<Bundle> {
     platform: 'node',
     target: 'node26',
     conditions: ['node', 'import', 'default'],
+    alias: ALIASES,
     minify: true,
     sourcemap: 'linked',
     legalComments: 'none',

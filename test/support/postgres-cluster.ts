@@ -9,8 +9,10 @@ import process from 'node:process'
 export interface PostgresCluster {
   /** Folder of the socket. */
   readonly host: string
-  /** An empty database of its own; its URL. */
-  readonly createDatabase: () => string
+  /** A database; its URL. */
+  readonly createDatabase: (name: string) => string
+  /** Removes every table in it. */
+  readonly emptyDatabase: (name: string) => void
   /** Runs statements by `psql`. */
   readonly run: (database: string, statements: string) => string
   readonly stop: () => Promise<void>
@@ -47,7 +49,6 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
   const data = join(folder, 'data')
   const how = { ...user, cwd: folder, env: { ...process.env, LC_ALL: 'C.UTF-8' } }
   execFileSync(join(bin, 'initdb'), ['-D', data, '-A', 'trust', '-U', 'postern', '-E', 'UTF8', '--no-sync'], { ...how, stdio: 'pipe' })
-  let databases = 0
   let server: ReturnType<typeof spawn> | undefined
 
   async function start(): Promise<void> {
@@ -70,11 +71,11 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
     started.stderr?.resume()
   }
 
-  async function stop(): Promise<void> {
+  /** SIGINT: sessions are ended, then it stops in order. SIGQUIT: at once. */
+  async function stop(signal: 'SIGINT' | 'SIGQUIT'): Promise<void> {
     if (server === undefined || server.exitCode !== null) return
     const ended = once(server, 'exit')
-    // Fast: sessions are ended.
-    server.kill('SIGINT')
+    server.kill(signal)
     await ended
   }
 
@@ -90,16 +91,16 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
   }
   return {
     host: folder,
-    createDatabase() {
-      const name = `test${databases++}`
+    createDatabase(name) {
       run('postgres', `CREATE DATABASE ${name}`)
       return `postgres://postern@localhost:${PORT}/${name}?host=${encodeURIComponent(folder)}`
     },
+    emptyDatabase: (name) => void run(name, 'DROP SCHEMA public CASCADE; CREATE SCHEMA public'),
     run,
     start,
-    stop,
+    stop: () => stop('SIGINT'),
     async close() {
-      await stop()
+      await stop('SIGQUIT')
       if (existsSync(folder)) rmSync(folder, { recursive: true, force: true })
     },
   }

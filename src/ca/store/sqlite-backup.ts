@@ -54,7 +54,7 @@ export interface Restored {
  */
 export function restoreBackup({ backup: from, file, now }: RestoreOptions): Restored {
   if (!existsSync(from)) throw failed(`there is no \`${from}\``)
-  const lock = createSqliteSession({ file, create: false, exclusive: false })
+  const lock = createSqliteSession({ file, create: false, exclusive: false, patience: 0 })
   if (lock.lead(true).value !== true) {
     throw new PosternError('ERR_CA_STORE_IN_USE', `A CA runs on \`${file}\`, or its folder cannot be written. Stop it first.`)
   }

@@ -8,6 +8,8 @@ export interface WorkerSettings {
   readonly create: boolean
   /** Holds the store for this process alone. */
   readonly exclusive: boolean
+  /** Ms to wait while another process has it locked. */
+  readonly patience: number
 }
 
 /** Each in a transaction with others. */

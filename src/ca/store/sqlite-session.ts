@@ -43,7 +43,7 @@ interface Open {
 /** Beside the store: a database that is never written, only locked. The system drops the lock with the process, however it ends. */
 export const LOCK_SUFFIX = '-lock'
 
-export function createSqliteSession({ file, create, exclusive }: WorkerSettings): SqliteSession {
+export function createSqliteSession({ file, create, exclusive, patience }: WorkerSettings): SqliteSession {
   let open: Open | undefined
   let lock: DatabaseSync | undefined
   let lasting: SqliteFault | undefined
@@ -52,7 +52,7 @@ export function createSqliteSession({ file, create, exclusive }: WorkerSettings)
   function opened(check: boolean): Open {
     if (lasting !== undefined) throw new PosternError(lasting.reason, lasting.detail)
     if (open !== undefined) return open
-    const database = openDatabase({ file, create: create && check, check })
+    const database = openDatabase({ file, create: create && check, check, patience })
     open = { database, apply: prepareWrites(database), answer: prepareReads(database), inode: statSync(file, { bigint: true }).ino }
     return open
   }

@@ -20,6 +20,10 @@ export interface SqliteStoreOptions {
   readonly create?: boolean
   /** Ms between looks at a store that has a fault; a second unless said. */
   readonly probeInterval?: number
+  /** Ms to wait while another process has it locked; five seconds unless said. */
+  readonly patience?: number
+  /** Heap of the thread, MB; 96 unless said. A search of more than it holds ends the thread, which is started again. */
+  readonly heapMb?: number
 }
 
 export interface SqliteStore extends Store {
@@ -33,8 +37,9 @@ export interface SqliteStore extends Store {
 }
 
 /** A few pages of cache and a group of writes: what the thread needs is small. */
-const LIMITS = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 4 } as const
+const HEAP_MB = 96
 const PROBE_INTERVAL = 1000
+const PATIENCE = 5000
 
 interface Waiting {
   readonly resolve: (value: never) => void
@@ -46,8 +51,8 @@ interface Waiting {
  * @throws PosternError ERR_CA_STORE… with what to do
  */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<SqliteStore> {
-  const { file, role = 'server', create = true, probeInterval = PROBE_INTERVAL } = options
-  const settings: WorkerSettings = { file, create, exclusive: role === 'server' }
+  const { file, role = 'server', create = true, probeInterval = PROBE_INTERVAL, heapMb = HEAP_MB, patience = PATIENCE } = options
+  const settings: WorkerSettings = { file, create, exclusive: role === 'server', patience }
   let fault: StoreFault | undefined
   let closing = false
   let probing: NodeJS.Timeout | undefined
@@ -70,7 +75,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Sqli
   })
 
   async function begin(how: WorkerSettings): Promise<void> {
-    worker = await startWorker(how, { take, lost })
+    worker = await startWorker(how, { heapMb, take, lost })
   }
 
   function absent(): PosternError {
@@ -201,16 +206,21 @@ function toOutcome(outcome: WriteOutcome): Outcome {
   return { error: new PosternError('ERR_CA_STORE_CONFLICT', outcome.conflict) }
 }
 
-interface WorkerEvents {
+interface WorkerUse {
+  readonly heapMb: number
   readonly take: (reply: Reply) => void
   /** It ended after it was open. Called once or twice. */
   readonly lost: (cause: unknown) => void
 }
 
 /** Resolves once the store is open. @throws PosternError with what stands in the way */
-async function startWorker(settings: WorkerSettings, { take, lost }: WorkerEvents): Promise<Worker> {
+async function startWorker(settings: WorkerSettings, { heapMb, take, lost }: WorkerUse): Promise<Worker> {
   const { promise, resolve, reject } = Promise.withResolvers<undefined>()
-  const worker = new Worker(workerUrl(), { workerData: settings, resourceLimits: LIMITS, name: 'ca-store' })
+  const worker = new Worker(workerUrl(), {
+    workerData: settings,
+    resourceLimits: { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: 4 },
+    name: 'ca-store',
+  })
   const fail = (cause: unknown): void => {
     reject(new PosternError('ERR_CA_STORE', `The thread that keeps \`${settings.file}\` could not be started.`, { cause }))
     lost(cause)

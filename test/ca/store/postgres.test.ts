@@ -6,8 +6,11 @@ import { NO_POSTGRES, type PostgresCluster, startPostgres } from '../../support/
 import { testStore } from './contract.ts'
 
 let cluster: PostgresCluster
+let url: string
 before(async () => {
-  if (NO_POSTGRES === false) cluster = await startPostgres()
+  if (NO_POSTGRES !== false) return
+  cluster = await startPostgres()
+  url = cluster.createDatabase('contract')
 })
 after(() => cluster?.close())
 
@@ -19,7 +22,8 @@ testStore('PostgreSQL', {
   replicas: true,
   skip: NO_POSTGRES,
   async fresh() {
-    const config = configOf(cluster.createDatabase())
+    cluster.emptyDatabase('contract')
+    const config = configOf(url)
     return { open: () => openPostgresStore(config), dispose: async () => undefined }
   },
 })
