@@ -17,7 +17,6 @@ import {
   type ValidateJWTSVIDResponse,
   ValidateJWTSVIDResponseSchema,
 } from './generated/spiffe/workload_pb.ts'
-import { validateJwtSvid } from './jwt-validation.ts'
 import type { IssueJwtSvid, OfferedIdentity, WorkloadSource } from './source.ts'
 
 export interface JwtService {
@@ -59,6 +58,8 @@ export function createJwtService(source: WorkloadSource, clock: Clock, log: Log)
       const { trust } = entitledState(source)
       if (audience === '') throw new ConnectError('`audience` is empty', Code.InvalidArgument)
       if (svid === '') throw new ConnectError('`svid` is empty', Code.InvalidArgument)
+      // Few apps have tokens validated for them: what verifies signatures is loaded by the first that does.
+      const { validateJwtSvid } = await import('./jwt-validation.ts')
       const verdict = await validateJwtSvid(svid, audience, trust, clock.now())
       if (!verdict.ok) {
         const { reason, detail } = verdict
