@@ -73,8 +73,10 @@ const CASES: readonly (readonly [
   ],
   ['an opaque token', '/open', 'Bearer abc', 401, 'ERR_TOKEN_MALFORMED'],
   ['another scheme', '/open', 'Basic YTpi', 401, 'ERR_TOKEN_SCHEME'],
-  ['two spaces', '/open', bearer().replace(' ', '  '), 401, 'ERR_TOKEN_SCHEME'],
-  ['two tokens in one', '/open', `${bearer()}, ${bearer()}`, 401, 'ERR_TOKEN_SCHEME'],
+  ['two spaces', '/open', bearer().replace(' ', '  '), 401, 'ERR_TOKEN_MALFORMED'],
+  ['a tab', '/open', bearer().replace(' ', '\t'), 401, 'ERR_TOKEN_SCHEME'],
+  ['a scheme alone', '/open', 'Bearer', 401, 'ERR_TOKEN_SCHEME'],
+  ['two tokens in one', '/open', `${bearer()}, ${bearer()}`, 401, 'ERR_TOKEN_MALFORMED'],
 ]
 
 test('over HTTP/1.1 each token is answered as it deserves, and the record says why', async (t) => {
@@ -158,7 +160,13 @@ test('a listener that passes unknown tokens lets the app see them, and refuses w
     assert.equal((await call(sidecar.port, agent, '/token/a', { headers: { authorization } })).status, 403)
   }
   const before = app.received.length
-  for (const authorization of [`Bearer ${none}`, `${bearer()}x`, bearer().replace(' ', '  '), `${bearer()}, x`]) {
+  for (const authorization of [
+    `Bearer ${none}`,
+    `${bearer()}x`,
+    bearer().replace(' ', '  '),
+    bearer().replace(' ', '\t'),
+    `${bearer()}, x`,
+  ]) {
     assert.equal((await call(sidecar.port, agent, '/open', { headers: { authorization } })).status, 401, authorization)
   }
   assert.equal(app.received.length, before)
