@@ -40,6 +40,7 @@ export const CASES: Readonly<Record<string, (bench: Bench) => Promise<CaseReport
   decision,
   record,
   rss,
+  token,
   ready,
   reload,
 }
@@ -150,6 +151,10 @@ async function record(): Promise<CaseReport> {
 
 /** A row from a program in bench/micro: for each limit, in µs, the line whose name matches. */
 function micro(program: string, what: string, limits: readonly { readonly match: RegExp; readonly atMost: number }[]): CaseReport {
+async function token(): Promise<CaseReport> {
+  return micro('token', 'verified token seen again', [{ match: /^ES256 token of \d+ bytes seen again$/, atMost: 3 }])
+}
+
   const results = measureMicro([program])
   const figures = limits.map(({ match, atMost }) => ({
     value: (results.find(({ name }) => match.test(name))?.nanoseconds ?? Number.NaN) / 1000,
@@ -247,4 +252,43 @@ async function reload(bench: Bench): Promise<CaseReport> {
 
 function milliseconds({ work, delay }: LoopReport): string[] {
   return [work.toFixed(1), delay.toFixed(1)]
+}
+
+async function ca(bench: Bench): Promise<CaseReport> {
+  const { folder } = setup(bench)
+  const result = await measureAuthority({ program: bench.program, folder, quick: bench.quick })
+  const { attested, renewed, reconnected, rates, readyMs, rssReady, rssFilled, opensslMicros } = result
+  const kinds = ['attested by join token', 'renewed', 'renewed on a new mTLS connection']
+  return {
+    rows: [
+      judgeLimits(
+        'CA, CPU per certificate with durable record: attested · renewed · renewed on a new connection',
+        [
+          { value: attested, atMost: 400 },
+          { value: renewed, atMost: 280 },
+          { value: reconnected, atMost: 1000 },
+        ],
+        'µs',
+      ),
+      judgeLimits(
+        'CA, RSS ready · with 100,000 issuances on record',
+        [
+          { value: rssReady, atMost: 90 },
+          { value: rssFilled, atMost: 90 },
+        ],
+        'MB',
+      ),
+      judgeLimits('CA, ready', [{ value: readyMs, atMost: 300 }], 'ms'),
+    ],
+    details: [
+      {
+        title: 'Certificates of the authority',
+        columns: ['8 connections', 'CPU µs a certificate, median', 'certificates a second'],
+        rows: [
+          ...[attested, renewed, reconnected].map((micros, kind) => [kinds[kind] ?? '', micros.toFixed(0), (rates[kind] ?? 0).toFixed(0)]),
+          ['openssl speed: one signature and one verification', opensslMicros?.toFixed(0) ?? '–', '–'],
+        ],
+      },
+    ],
+  }
 }

@@ -47,6 +47,10 @@ function headersWith(authorization: string): HeaderList {
   }
 }
 
+function print(micros: number, name: string): void {
+  console.log(`${(micros * 1000).toFixed(0).padStart(8)} ns  ${name}`)
+}
+
 /** @returns median µs of 15 rounds */
 function measure(rounds: number, call: () => void): number {
   return median(
@@ -81,10 +85,9 @@ for (const alg of ['ES256', 'RS256']) {
     if (result?.ok !== true) throw new Error(JSON.stringify(result))
     first.push((performance.now() - start) * 1000)
   }
-  const net = (seen - lists - strings).toFixed(2)
-  console.log(
-    `${alg}, ${token.length} bytes: seen again ${net} µs (budget 3; its hash alone ${hashing.toFixed(2)}), for the first time ${median(first).toFixed(0)} µs`,
-  )
+  print(seen - lists - strings, `${alg} token of ${token.length} bytes seen again`)
+  print(hashing, 'of that, its hash')
+  print(median(first), `${alg} token for the first time`)
   verifier.close()
 }
 
@@ -93,4 +96,5 @@ const request = { id: 'r', method: 'GET', host: 'catalog', path: '/a' }
 const own = 'spiffe://example.org/ns/shop/sa/catalog'
 const shared = measure(CALLS, () => void signer.assert({ peer: CART, token: undefined }, own, own, now))
 const bound = measure(400, () => void signer.assert({ peer: CART, token: undefined }, own, own, now, request))
-console.log(`assertion: shared ${shared.toFixed(2)} µs, bound to its request ${bound.toFixed(0)} µs`)
+print(shared, 'assertion that requests share')
+print(bound, 'assertion bound to its request')
