@@ -40,7 +40,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   pino: ['telemetry'],
   'prom-client': ['telemetry'],
   'node-forge': ['certs-tooling'],
-  undici: ['svid-source', 'kube', 'token', 'cli'],
+  undici: ['svid-source', 'kube', 'token', 'mesh-agent', 'cli'],
   pg: ['ca'],
   diff: ['cli'],
   '@connectrpc/connect': ['workload-api'],

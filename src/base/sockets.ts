@@ -1,5 +1,6 @@
 /** Small facts about sockets that both directions need. */
 import type { Server } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import type { TLSSocket } from 'node:tls'
 import { PosternError } from './errors.ts'
 import { type Address, formatAddress } from './units.ts'
@@ -12,7 +13,7 @@ export async function listen(server: Server, address: Address, key: string): Pro
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   server.once('error', reject)
   if (address.kind === 'unix') server.listen({ path: address.path, backlog: 4096 }, resolve)
-  else server.listen({ host: address.host, port: address.port, backlog: 4096 }, resolve)
+  else server.listen({ host: address.host === POD_HOST ? podAddress(key) : address.host, port: address.port, backlog: 4096 }, resolve)
   try {
     await promise
   } catch (error) {
@@ -21,6 +22,20 @@ export async function listen(server: Server, address: Address, key: string): Pro
   } finally {
     server.removeListener('error', reject)
   }
+}
+
+/** As a host to listen on: the address by which others reach this one, so that loopback stays the app's. */
+export const POD_HOST = 'pod'
+
+/** @throws PosternError ERR_LISTEN where there is none */
+function podAddress(key: string): string {
+  const found = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal, address }) => !internal && !address.startsWith('fe80:'))
+    .toSorted((a, b) => a.family.localeCompare(b.family))
+  const [first] = found
+  if (first !== undefined) return first.address
+  throw new PosternError('ERR_LISTEN', `Cannot listen on pod (${key}): this host has no address but loopback.`)
 }
 
 function explainListen(code: string): string {

@@ -6,6 +6,7 @@ import process from 'node:process'
 import { createDecisionLog } from '#audit/decision-log'
 import { createRing } from '#audit/ring'
 import { systemClock } from '#base/clock'
+import type { ProbeConfig } from '#config/mesh-document'
 import type { SidecarConfig } from '#config/sidecar-config'
 import type { SnapshotSource } from '#config/snapshot'
 import { createSnapshotSource } from '#config/snapshot-source'
@@ -25,6 +26,7 @@ import { createMetrics, type Metrics } from '#telemetry/metrics'
 import type { WorkloadApi } from '#workload-api/serve'
 import { parseArguments, usage } from './arguments.ts'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
+import type { Mesh } from './mesh.ts'
 import { VERSION } from './version.ts'
 
 export const sidecarCommand: Command = {
@@ -76,24 +78,28 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
   let source: SnapshotSource | undefined
   let feed: SvidSource | undefined
   let workloadApi: WorkloadApi | undefined
+  let mesh: Mesh | undefined
 
   /** An identity that must be asked for takes its time: meanwhile the process lives, and is not ready. */
-  async function openHealth(address: SidecarConfig['health']): Promise<void> {
+  async function openHealth(config: SidecarConfig): Promise<void> {
+    const address = config.health
     if (address === undefined || servers.length > 0) return
-    const checks = readinessOf(() => source)
-    const health = createHealthServer({ checks, draining: () => sidecar?.draining === true, metrics, log })
+    const checks = [...readinessOf(() => source), ...meshReadiness(config.mesh, () => mesh)]
+    const probes = config.probes.map((probe) => ({ path: probe.path, answer: () => answerProbe(probe) }))
+    const health = createHealthServer({ checks, draining: () => sidecar?.draining === true, metrics, log, probes })
     await listen(health, address, 'health')
     servers.push(health)
   }
 
   async function openIdentity(config: SidecarConfig): Promise<SvidSource> {
     const first = source === undefined
-    if (first && config.identity.kind !== 'files') await openHealth(config.health)
+    if (first && config.identity.kind !== 'files') await openHealth(config)
     feed = await openSvidSource(config, {
       clock: systemClock,
       log,
       random: Math.random,
       observe,
+      observeFederation,
       signal: signals.aborted,
       endpointSocket: io.env['SPIFFE_ENDPOINT_SOCKET'],
       ...(first ? {} : { patience: PATIENCE }),
@@ -102,6 +108,12 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
   }
 
   const observe = observeIdentity(metrics, () => source)
+  const refreshes = metrics.counter({
+    name: 'postern_federation_refreshes_total',
+    help: 'Answers of bundle endpoints: `ok`, or why the bundle in force stayed.',
+    labelNames: ['trust_domain', 'result'],
+  })
+  const observeFederation = (trustDomain: string, result: string): void => void refreshes.with(trustDomain, result).value++
   try {
     source = await createSnapshotSource({
       file,
@@ -140,8 +152,11 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
     process.exit(70)
   })
   try {
+    if (config.mesh !== undefined) mesh = await (await import('./mesh.ts')).openMesh(config.mesh, source, log)
+    const services = mesh
     const running = await startSidecar({
       source,
+      ...(services !== undefined && { services: () => services.services }),
       decisions,
       ring,
       metrics,
@@ -157,7 +172,7 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
       workloadApi = await openWorkloadApi(config.workloadApi, source, () => feed, log)
       log.info({ listen: formatAddress(config.workloadApi.listen) }, 'serves the Workload API')
     }
-    await openHealth(config.health)
+    await openHealth(config)
     if (config.admin !== undefined) {
       const sources = adminSources({
         sidecar: running,
@@ -269,6 +284,27 @@ function observeIdentity(metrics: Metrics, source: () => SnapshotSource | undefi
   return (what, result) => {
     ;(what === 'renewal' ? renewals : polls).with(result).value++
   }
+}
+
+/** Before the controller has spoken everything is refused: nobody should send traffic. */
+function meshReadiness(config: SidecarConfig['mesh'], mesh: () => Mesh | undefined): readonly ReadinessCheck[] {
+  if (config === undefined) return []
+  return [
+    {
+      name: 'mesh',
+      run() {
+        const opened = mesh()
+        const detail = opened === undefined ? 'the controller is not followed yet' : (opened.missing ?? '')
+        return { ok: detail === '', detail }
+      },
+    },
+  ]
+}
+
+async function answerProbe(probe: ProbeConfig): Promise<{ readonly status: number; readonly text: string }> {
+  const { askApp } = await import('#proxy/app-probes')
+  const { ok, detail } = await askApp(probe)
+  return ok ? { status: 200, text: 'ok\n' } : { status: 503, text: `${detail}\n` }
 }
 
 function readinessOf(source: () => SnapshotSource | undefined): readonly ReadinessCheck[] {

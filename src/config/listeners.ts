@@ -16,7 +16,7 @@ export function checkListeners(config: SidecarConfig, document: LocatedValue, pr
   const complain = (code: Problem['code'], where: Location, message: string): void =>
     void problems.push({ severity: 'error', code, message, at: where })
 
-  if (config.inbound.length === 0 && config.outbound.length === 0) {
+  if (config.inbound.length === 0 && config.outbound.length === 0 && config.mesh?.redirect === undefined) {
     complain('ERR_CONFIG_MISSING_KEY', at('spec'), 'There is neither `spec.inbound` nor `spec.outbound`: the sidecar would do nothing.')
   }
   for (const [index, { app, unsafeApp }] of config.inbound.entries()) {
@@ -62,6 +62,10 @@ function listListeners(config: SidecarConfig, at: (...path: readonly (string | n
     if (seen.has(formatAddress(listen))) continue
     seen.add(formatAddress(listen))
     listeners.push({ name: `spec.outbound[${index}].listen`, address: listen, at: at('spec', 'outbound', index, 'listen') })
+  }
+  if (config.mesh?.redirect !== undefined) {
+    const address = config.mesh.redirect.listen
+    listeners.push({ name: 'spec.mesh.redirect.listen', address, at: at('spec', 'mesh', 'redirect', 'listen') })
   }
   if (config.admin !== undefined) listeners.push({ name: 'spec.admin', address: config.admin, at: at('spec', 'admin') })
   if (config.assertionKeys !== undefined) {

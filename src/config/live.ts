@@ -3,7 +3,20 @@ import { isDeepStrictEqual } from 'node:util'
 import type { InboundConfig, SidecarConfig } from './sidecar-config.ts'
 
 /** Bound at start: sockets, and what their connections were made with. */
-const FIXED = ['name', 'namespace', 'labels', 'tls', 'outbound', 'records', 'admin', 'assertionKeys', 'health', 'workloadApi'] as const
+const FIXED = [
+  'name',
+  'namespace',
+  'labels',
+  'tls',
+  'outbound',
+  'records',
+  'admin',
+  'assertionKeys',
+  'health',
+  'workloadApi',
+  'mesh',
+  'probes',
+] as const
 const FIXED_INBOUND = ['listen', 'app', 'protocol'] as const
 
 /** How messages call what is not directly under `spec`. */

@@ -6,6 +6,7 @@ import { protocolProblems } from '#policy/protocol'
 import { readPolicyDocument } from '#policy/read-document'
 import { type FileFault, decodeUtf8, isFault, listFiles, readBoundedFile } from './files.ts'
 import { applyLive } from './live.ts'
+import { meshPolicies } from './mesh-document.ts'
 import { fileProblem } from './problems.ts'
 import { governedListeners } from './scope.ts'
 import type { SidecarConfig } from './sidecar-config.ts'
@@ -101,13 +102,19 @@ async function readSidecar({ file, displayFolder, inForce }: ReadRequest): Promi
 async function* readRoot(root: string, request: ReadRequest, config: SidecarConfig, seen: Set<string>): AsyncGenerator<ConfigMessage> {
   const files = await listFiles(root)
   const name = displayName(root, request.displayFolder)
+  const isMesh = config.mesh !== undefined && root === meshPolicies(config.mesh)
   if (isFault(files)) {
+    // Before the controller has spoken there is no folder: nothing is allowed until then.
+    if (isMesh && files.code === 'ENOENT') {
+      yield { type: 'root', root, digest: undefined, problems: [] }
+      return
+    }
     const fault = { ...files, fault: `${files.fault}; \`spec.policies\` names it` }
     yield { type: 'root', root, digest: `!${files.code}`, problems: [faultProblem(name, fault)] }
     return
   }
   const empty: Problem[] =
-    files.length > 0
+    files.length > 0 || isMesh
       ? []
       : [{ ...problemAt(name, 'The folder holds no `.yaml`, `.yml` or `.json` file, so no policy.'), severity: 'warning' }]
   yield { type: 'root', root, digest: undefined, problems: empty }

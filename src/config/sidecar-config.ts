@@ -2,6 +2,7 @@
 import type { Address, TcpAddress, UnixAddress } from '#base/units'
 import type { PathRules } from '#http/canonical-path'
 import type { SpiffeId } from '#identity/spiffe-id'
+import type { MeshConfig, ProbeConfig } from './mesh-document.ts'
 import type { SocketAccess } from '#telemetry/private-socket'
 import type { TokenKind } from '#token/principal'
 
@@ -42,6 +43,13 @@ export const DEFAULTS = {
   admin: 'unix:postern-admin.sock',
   health: '0.0.0.0:7020',
   drain: 30_000,
+} as const
+
+/** What bounds calls that no entry of the document is about. */
+export const DEFAULT_OUTBOUND = {
+  connectionAge: DEFAULTS.connectionAge,
+  limits: DEFAULTS.limits,
+  timeouts: DEFAULTS.timeouts,
 } as const
 
 /** Where our own SVID and bundle come from. Paths are absolute. */
@@ -95,6 +103,22 @@ export interface FederatedBundleConfig {
   /** Absolute path: PEM, or a SPIFFE bundle (`*.json`). */
   readonly bundle: string
 }
+
+/** Where another trust domain publishes its bundle. */
+export type FederationEndpointConfig = {
+  readonly trustDomain: string
+  /** https */
+  readonly url: string
+  /** Absolute path of the bundle to begin with; required where the endpoint is of the trust domain itself and shows its SVID. */
+  readonly bundle: string | undefined
+} & (
+  | {
+      readonly profile: 'https_web'
+      /** Absolute path of PEM: the roots that the server is verified against, instead of the system's. */
+      readonly ca: string | undefined
+    }
+  | { readonly profile: 'https_spiffe'; readonly spiffeId: SpiffeId }
+)
 
 export interface TlsConfig {
   readonly minVersion: MinTlsVersion
@@ -219,7 +243,11 @@ export interface SidecarConfig {
   readonly identity: IdentityConfig
   /** Undefined: it is not served. */
   readonly workloadApi: WorkloadApiConfig | undefined
+  /** Those from files. */
   readonly federation: readonly FederatedBundleConfig[]
+  readonly federationEndpoints: readonly FederationEndpointConfig[]
+  /** Absolute path: who is revoked, beside what the source of our identity says. */
+  readonly revocations: string | undefined
   readonly tls: TlsConfig
   readonly inbound: readonly InboundConfig[]
   readonly outbound: readonly OutboundConfig[]
@@ -237,4 +265,8 @@ export interface SidecarConfig {
   readonly health: Address | undefined
   /** Longest drain, ms. */
   readonly drain: number
+  /** Undefined: there is no controller. */
+  readonly mesh: MeshConfig | undefined
+  /** Asked on the health port, and of the app. */
+  readonly probes: readonly ProbeConfig[]
 }

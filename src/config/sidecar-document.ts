@@ -3,7 +3,9 @@ import { dirname } from 'node:path'
 import { entryOf, type LocatedValue, type Problem } from '#base/located'
 import { normaliseHost } from '#http/authority'
 import { isTrustDomain } from '#identity/spiffe-id'
+import { bundleEndpoint, checkEndpoints } from './federation.ts'
 import { checkListeners } from './listeners.ts'
+import { mesh, meshPolicies, probes } from './mesh-document.ts'
 import { exactlyOne, list, map, named, notYet, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
 import {
   address,
@@ -126,9 +128,12 @@ const spec = map({
   identity: required(identity),
   workloadApi: optional(workloadApiServer),
   federation: optional(
-    named(map({ bundle: required(filePath) }), (name) => (isTrustDomain(name) ? undefined : `\`${name}\` is no trust domain’s name`)),
+    named(exactlyOne({ bundle: optional(filePath), endpoint: optional(bundleEndpoint) }), (name) =>
+      isTrustDomain(name) ? undefined : `\`${name}\` is no trust domain’s name`,
+    ),
     [],
   ),
+  revocations: optional(filePath),
   tls: optional(
     map({
       minVersion: optional(word(['TLSv1.3', 'TLSv1.2']), DEFAULTS.tls.minVersion),
@@ -153,6 +158,8 @@ const spec = map({
   admin: optional(orOff(localAddress('it answers without authentication'))),
   health: optional(orOff(address())),
   drain: optional(span('0s', '1h'), DEFAULTS.drain),
+  mesh: optional(mesh),
+  probes: optional(probes, []),
 })
 
 /** The whole document as a reader: its keys are what docs/configuration.md documents. */
@@ -195,6 +202,7 @@ export function readSidecarDocument(value: LocatedValue, { file }: SidecarDocume
   if (config !== undefined) {
     checkListeners(config, value, place.problems)
     checkWorkloadApi(config, value, place.problems)
+    checkEndpoints(config, value, place.problems)
   }
   return { config: place.problems.length === 0 ? config : undefined, problems: place.problems }
 }
@@ -222,18 +230,24 @@ function toConfig({ metadata, spec }: Read<typeof sidecarReader>, file: string, 
     labels: Object.freeze(Object.fromEntries(metadata.labels)),
     identity: toIdentity(spec.identity),
     workloadApi: spec.workloadApi,
-    federation: spec.federation.map(([trustDomain, { bundle }]) => ({ trustDomain, bundle })),
+    federation: spec.federation.flatMap(([trustDomain, { bundle }]) => (bundle === undefined ? [] : [{ trustDomain, bundle }])),
+    federationEndpoints: spec.federation.flatMap(([trustDomain, { endpoint }]) =>
+      endpoint === undefined ? [] : [{ trustDomain, ...endpoint }],
+    ),
+    revocations: spec.revocations,
     tls: spec.tls,
     inbound: spec.inbound.map(toInbound),
     outbound: spec.outbound.map(toOutbound),
     tokens: spec.tokens,
     assertionKeys: spec.assertionKeys,
-    policies: spec.policies,
+    policies: spec.mesh === undefined ? spec.policies : [...spec.policies, meshPolicies(spec.mesh)],
     forwarders: spec.forwarders,
     records: spec.records,
     admin: spec.admin === 'off' ? undefined : (spec.admin ?? defaultAddress(DEFAULTS.admin, place)),
     health: spec.health === 'off' ? undefined : (spec.health ?? defaultAddress(DEFAULTS.health, place)),
     drain: spec.drain,
+    mesh: spec.mesh,
+    probes: spec.probes,
   }
 }
 

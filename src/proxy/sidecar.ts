@@ -5,6 +5,7 @@ import type { Clock } from '#base/clock'
 import { formatAddress } from '#base/units'
 import type { Snapshot, SnapshotSource } from '#config/snapshot'
 import type { RandomHex } from '#http/random-hex'
+import type { ServiceTable } from '#mesh-agent/service-table'
 import type { Log } from '#telemetry/log'
 import type { Metrics } from '#telemetry/metrics'
 import { type AssertionSigner, createAssertionSigner } from '#token/assertion'
@@ -22,6 +23,8 @@ export interface SidecarOptions {
   readonly clock: Clock
   readonly random: () => number
   readonly randomHex: RandomHex
+  /** The services of the mesh as they are now, for redirected calls. */
+  readonly services?: () => ServiceTable
 }
 
 export interface Sidecar {
@@ -82,6 +85,23 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
           entries,
           snapshot: source.current,
           metrics: metrics.listener(formatAddress(first.listen), first.protocol),
+          random: options.random,
+        }),
+      )
+    }
+    const { mesh } = config
+    const { services } = options
+    if (mesh?.redirect !== undefined && services !== undefined) {
+      const { loadOriginalDestination } = await import('./original-destination.ts')
+      const { openRedirectListener } = await import('./redirect-listener.ts')
+      outbound.push(
+        await openRedirectListener({
+          ...surroundings,
+          config: mesh.redirect,
+          services,
+          readDestination: await loadOriginalDestination(),
+          snapshot: source.current,
+          metrics: metrics.listener(formatAddress(mesh.redirect.listen), 'tcp'),
           random: options.random,
         }),
       )

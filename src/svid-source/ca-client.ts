@@ -2,17 +2,14 @@
  * Speaks to the certificate authority (docs/ca-api.md). Its server is verified before anything is sent: by our own verdict, and pinned to
  * `spiffe://<trust domain>/postern/ca`. What fails is a value with a sentence, and says whether to come back later.
  */
-import { isIP, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
 import { Client } from 'undici'
 import type { Clock } from '#base/clock'
 import { PosternError } from '#base/errors'
 import type { ReasonCode } from '#base/reasons'
 import { formatAddress, type TcpAddress } from '#base/units'
-import { verifyPeerSocket } from '#pki/peer-from-socket'
-import { clientTlsOptions } from '#pki/tls-options'
 import type { TrustStore } from '#pki/trust-store'
 import type { WorkloadIdentity } from '#pki/workload-identity'
+import { pinnedConnector } from './pinned-connector.ts'
 
 /** What we show and trust in a call. */
 export interface CaCredentials {
@@ -73,7 +70,15 @@ export function createCaClient({ address, clock, timeout = TIMEOUT }: CaClientOp
       return open.client
     void open?.client.close().catch(() => {})
     const client = new Client(`https://${name}`, {
-      connect: connectorFor(credentials),
+      connect: pinnedConnector({
+        address,
+        identity: credentials.identity,
+        trust: credentials.trust,
+        expected: `spiffe://${credentials.trust.ownTrustDomain}/postern/ca`,
+        clock,
+        timeout,
+        stranger,
+      }),
       pipelining: 1,
       headersTimeout: timeout,
       bodyTimeout: timeout,
@@ -82,37 +87,6 @@ export function createCaClient({ address, clock, timeout = TIMEOUT }: CaClientOp
     })
     open = { credentials, client }
     return client
-  }
-
-  function connectorFor({ identity, trust }: CaCredentials): (options: unknown, done: Connected) => void {
-    const tls = clientTlsOptions(identity, trust, { alpnProtocols: ['http/1.1'] })
-    const expected = `spiffe://${trust.ownTrustDomain}/postern/ca`
-    return (_options, done) => {
-      const { host, port } = address
-      const socket = connectTls({ host, port, ...(isIP(host) === 0 ? { servername: host } : {}), ...tls })
-      let settled = false
-      const settle = (error: Error | null): void => {
-        if (settled) return
-        settled = true
-        clearTimeout(timer)
-        socket.off('error', onError)
-        if (error === null) return done(null, socket)
-        socket.on('error', () => {})
-        socket.destroy()
-        done(error, null)
-      }
-      const onError = (error: Error): void => settle(error)
-      const timer = setTimeout(() => settle(Object.assign(new Error('timeout'), { code: 'ETIMEDOUT' })), timeout)
-      socket.setNoDelay(true)
-      socket.on('error', onError)
-      socket.once('close', () => settle(Object.assign(new Error('closed'), { code: 'ECONNRESET' })))
-      socket.once('secureConnect', () => {
-        const verdict = verifyPeerSocket(socket, trust, clock.now(), { role: 'server' })
-        if (!verdict.ok) settle(stranger(`its certificate is refused: ${verdict.reason}${verdict.detail && ` (${verdict.detail})`}`))
-        else if (verdict.value.id.uri !== expected) settle(stranger(`it is ${verdict.value.id.uri}, not ${expected}`))
-        else settle(null)
-      })
-    }
   }
 
   function stranger(why: string): PosternError {
@@ -171,8 +145,6 @@ export function createCaClient({ address, clock, timeout = TIMEOUT }: CaClientOp
     },
   }
 }
-
-type Connected = (...args: [error: null, socket: Socket] | [error: Error, socket: null]) => void
 
 const CAUSES: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there (ECONNREFUSED)',

@@ -1,7 +1,7 @@
-/** The health port: `/livez`, `/readyz`, `/metrics`, and nothing else. */
+/** The health port: `/livez`, `/readyz`, `/metrics`, the app's probes where it has such, and nothing else. */
 import type { Server } from 'node:http'
 import { createSmallServer } from './http-server.ts'
-import type { SmallRequest, SmallResponse } from './http-server.ts'
+import type { Route, SmallRequest, SmallResponse } from './http-server.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -17,10 +17,12 @@ export interface HealthOptions {
   readonly draining: () => boolean
   readonly metrics: Metrics
   readonly log: Log
+  /** Questions about the app that are answered here as well. Default none. */
+  readonly probes?: readonly Route[]
 }
 
 /** Not listening yet. */
-export function createHealthServer({ checks, draining, metrics, log }: HealthOptions): Server {
+export function createHealthServer({ checks, draining, metrics, log, probes = [] }: HealthOptions): Server {
   function ready({ query }: SmallRequest): SmallResponse {
     const outcomes = [
       { name: 'draining', ok: !draining(), detail: draining() ? 'it is draining' : '' },
@@ -39,6 +41,7 @@ export function createHealthServer({ checks, draining, metrics, log }: HealthOpt
   return createSmallServer({
     log,
     routes: [
+      ...probes,
       { path: '/livez', answer: () => ({ status: 200, text: 'ok\n' }) },
       { path: '/readyz', answer: ready },
       {

@@ -41,6 +41,10 @@ export const kubeReasons = {
     what: 'The kernel refused the rules that would redirect traffic to the sidecar.',
     remedy: 'The message holds its words: mostly a capability (NET_ADMIN, with iptables-legacy NET_RAW) or a kernel module is missing.',
   },
+  ERR_CONTROLLER_SERVER: {
+    what: 'What answers at the controller’s address is not the controller.',
+    remedy: 'Look at `spec.mesh.peer`, and at the certificate of what listens there: the message says who it is.',
+  },
   ERR_CONTROLLER_ANSWER: {
     what: 'What the controller answered is no snapshot.',
     remedy: 'Give sidecar and controller the same version; the snapshot in force stays in force until then.',

@@ -76,6 +76,11 @@ export const proxyReasons = {
     what: 'The name of the upstream could not be resolved.',
     remedy: 'Check the name in `outbound[].to` and the resolver of this host.',
   },
+  ERR_OUTBOUND_OUTSIDE: {
+    what: 'A redirected call goes to a destination outside of the mesh, and such calls are refused here.',
+    remedy:
+      'Give the destination a sidecar, or allow calls to the outside: `passThrough: allow`, or the annotation `postern.dev/pass-through` of the pod.',
+  },
   ERR_OUTBOUND_NO_ROUTE: {
     what: 'No outbound entry has the authority of the request among its `hosts`.',
     remedy: 'Add the host to `outbound[].hosts`, or mend the address the app calls.',

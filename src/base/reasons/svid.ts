@@ -161,6 +161,14 @@ export const svidReasons = {
     what: 'A certificate in the trust bundle cannot be an authority of that trust domain.',
     remedy: 'The message says why; put the self-signed root in its place.',
   },
+  ERR_BUNDLE_OLDER: {
+    what: 'A bundle has a lower sequence than the one in force.',
+    remedy: 'Publish the newest bundle; to go back knowingly, publish the old content with a higher sequence, or restart.',
+  },
+  ERR_BUNDLE_ENDPOINT: {
+    what: 'The bundle endpoint of another trust domain gave no bundle.',
+    remedy: 'The message says why; the last good bundle stays in force, and the endpoint is asked again.',
+  },
   ERR_BUNDLE_CONFLICT: {
     what: 'Two trust domains share an authority, its key, or its name and key identifier, so that their members could not be told apart.',
     remedy: 'Give each trust domain its own authority.',

@@ -18,8 +18,6 @@ export interface Choices {
   readonly passThrough: 'allow' | 'refuse' | undefined
   readonly excludeOutboundPorts: readonly number[]
   readonly resources: Readonly<Partial<Record<ResourceName, string>>>
-  /** Port of the sidecar on loopback → where it leads, for `loopback`. */
-  readonly outbound: ReadonlyMap<number, string>
 }
 
 export type ResourceName = 'cpu-request' | 'cpu-limit' | 'memory-request' | 'memory-limit'
@@ -36,7 +34,6 @@ const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 /** Kubernetes' own rule for quantities, without exponents. */
 const QUANTITY = { cpu: /^\d+m?$|^\d+\.\d{1,3}$/, memory: /^\d+(?:[kMGT]|[KMGT]i)?$/ }
 const DNS_LABEL = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/
-const DESTINATION = /^[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?:\d{1,5}$/
 
 type Complain = (message: string) => undefined
 
@@ -69,7 +66,6 @@ export function readAnnotations(annotations: Readonly<Record<string, string>>): 
     passThrough: read('pass-through', oneOf(['allow', 'refuse'] as const)),
     excludeOutboundPorts: read('exclude-outbound-ports', readPorts) ?? [],
     resources: { ...resource('cpu-request'), ...resource('cpu-limit'), ...resource('memory-request'), ...resource('memory-limit') },
-    outbound: read('outbound', readOutbound) ?? new Map<number, string>(),
   }
   for (const name of Object.keys(annotations)) {
     if (!name.startsWith(PREFIX) || seen.has(name) || ELSEWHERE.has(name)) continue
@@ -107,17 +103,4 @@ function readProtocols(text: string, complain: Complain): ReadonlyMap<number, Po
     protocols.set(port, protocol)
   }
   return protocols
-}
-
-function readOutbound(text: string, complain: Complain): ReadonlyMap<number, string> | undefined {
-  const destinations = new Map<number, string>()
-  for (const part of text.split(',')) {
-    const [portText = '', destination = ''] = part.split('=')
-    const port = readPort(portText)
-    if (port === undefined || !DESTINATION.test(destination.trim())) {
-      return complain('write `7101=cart.shop:8080`: the port on loopback that the app calls, and the service it leads to.')
-    }
-    destinations.set(port, destination.trim())
-  }
-  return destinations
 }

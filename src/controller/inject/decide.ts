@@ -84,10 +84,7 @@ function plan({ metadata = {}, spec }: Pod, namespace: string, choices: Choices,
   const numbers = choices.ports ?? declaredPorts(spec.containers, warnings)
   const ports = [...new Set(numbers)].filter((port) => !choices.skipPorts.includes(port))
   if (ports.length > MOST_PORTS) problems.push(`${ports.length} ports are to be guarded, and ${MOST_PORTS} are the most.`)
-  const taken = new Set<number>([
-    SIDECAR_PORTS.health,
-    ...(interception === 'redirect' ? [SIDECAR_PORTS.outbound] : choices.outbound.keys()),
-  ])
+  const taken = new Set<number>([SIDECAR_PORTS.health, ...(interception === 'redirect' ? [SIDECAR_PORTS.outbound] : [])])
   if (interception === 'redirect') ports.forEach((_, index) => taken.add(SIDECAR_PORTS.inbound + index))
   for (const port of ports) {
     if (taken.has(port))
@@ -106,8 +103,6 @@ function plan({ metadata = {}, spec }: Pod, namespace: string, choices: Choices,
         warnings.push(`hostPort ${hostPort} leads to port ${containerPort} of this pod and is guarded like it.`)
     }
   }
-  if (interception === 'redirect' && choices.outbound.size > 0)
-    problems.push(`\`${PREFIX}outbound\` is for \`loopback\`; with \`redirect\` the app calls services by their names.`)
   if (problems.length > 0) return { kind: 'refuse', problems }
   return {
     kind: 'inject',

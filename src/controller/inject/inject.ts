@@ -47,14 +47,12 @@ const LEAST_PRIVILEGE = {
 /** The API server mounts the pod's own token wherever nothing is mounted yet: a sidecar has no business with it. */
 const NO_API_TOKEN = { name: 'postern-no-token', mountPath: API_TOKEN, readOnly: true } as const
 
-function sidecarContainer({ interception, choices }: Plan, { image }: InjectionSettings): Container {
-  const podIp = interception === 'loopback'
+function sidecarContainer({ choices }: Plan, { image }: InjectionSettings): Container {
   return {
     name: 'postern',
     image,
     restartPolicy: 'Always',
-    args: ['sidecar', '--config', `${MOUNT}/sidecar.yaml`, ...(podIp ? ['--pod-ip', '$(POD_IP)'] : [])],
-    ...(podIp && { env: [{ name: 'POD_IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }] }),
+    args: ['sidecar', '--config', `${MOUNT}/sidecar.yaml`, ...(choices.logLevel === undefined ? [] : ['--log-level', choices.logLevel])],
     ports: [{ name: 'postern-health', containerPort: SIDECAR_PORTS.health }],
     startupProbe: { httpGet: { path: '/readyz', port: SIDECAR_PORTS.health }, periodSeconds: 1, failureThreshold: 120 },
     readinessProbe: { httpGet: { path: '/readyz', port: SIDECAR_PORTS.health }, periodSeconds: 5 },

@@ -22,38 +22,24 @@ export function sidecarDocument(plan: Plan, probes: readonly CarriedProbe[], set
           attest: { serviceAccountToken: { file: `${MOUNT}/token` } },
         },
       },
-      controller: { address: settings.controllerAddress, peer: settings.controllerPeer },
+      mesh: {
+        controller: settings.controllerAddress,
+        peer: settings.controllerPeer,
+        folder: `${RUN}/mesh`,
+        ...(redirect && {
+          redirect: { listen: `127.0.0.1:${SIDECAR_PORTS.outbound}`, passThrough: choices.passThrough ?? settings.passThrough },
+        }),
+      },
       ...(ports.length > 0 && {
         inbound: ports.map(({ port, protocol }, index) => ({
           listen: redirect ? `[::]:${SIDECAR_PORTS.inbound + index}` : `pod:${port}`,
           app: `127.0.0.1:${port}`,
-          port,
           protocol,
         })),
       }),
-      ...outboundOf(plan, settings),
-      ...(probes.length > 0 && {
-        probes: probes.map(({ timeout, ...probe }) => ({ ...probe, timeout: `${timeout}s` })),
-      }),
-      ...(choices.logLevel !== undefined && { log: { level: choices.logLevel } }),
+      ...(probes.length > 0 && { probes: probes.map(({ timeout, path, ...ask }) => ({ path, ask, timeout: `${timeout}s` })) }),
       admin: `unix:${RUN}/admin.sock`,
       health: `[::]:${SIDECAR_PORTS.health}`,
     },
   })
-}
-
-function outboundOf({ interception, choices }: Plan, settings: InjectionSettings): object {
-  if (interception === 'redirect') {
-    return {
-      outbound: [
-        {
-          listen: `127.0.0.1:${SIDECAR_PORTS.outbound}`,
-          interception: 'redirect',
-          passThrough: choices.passThrough ?? settings.passThrough,
-        },
-      ],
-    }
-  }
-  if (choices.outbound.size === 0) return {}
-  return { outbound: [...choices.outbound].map(([port, service]) => ({ listen: `127.0.0.1:${port}`, service })) }
 }

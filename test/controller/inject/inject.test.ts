@@ -125,10 +125,14 @@ test('probes and hooks of guarded ports are asked of the sidecar, with exactly w
   assert.deepEqual(side?.readinessProbe, { httpGet: { port: 1234 } })
   assert.deepEqual(side?.livenessProbe, { httpGet: { port: 8080, scheme: 'HTTPS' } })
   assert.deepEqual(documentOf(pod).spec.probes, [
-    { path: '/app-health/app/startup', grpc: { port: 9000, service: 'shop' }, timeout: '1s' },
-    { path: '/app-health/app/readiness', http: { port: 8080, path: '/ok?deep=1', headers: [{ name: 'x', value: 'y' }] }, timeout: '1s' },
-    { path: '/app-health/app/liveness', tcp: { port: 8080 }, timeout: '3s' },
-    { path: '/app-health/app/prestop', http: { port: 8080, path: '/bye', headers: [] }, timeout: '30s' },
+    { path: '/app-health/app/startup', ask: { grpc: { port: 9000, service: 'shop' } }, timeout: '1s' },
+    {
+      path: '/app-health/app/readiness',
+      ask: { http: { port: 8080, path: '/ok?deep=1', headers: [{ name: 'x', value: 'y' }] } },
+      timeout: '1s',
+    },
+    { path: '/app-health/app/liveness', ask: { tcp: { port: 8080 } }, timeout: '3s' },
+    { path: '/app-health/app/prestop', ask: { http: { port: 8080, path: '/bye', headers: [] } }, timeout: '30s' },
   ])
 })
 
@@ -204,8 +208,6 @@ const REFUSED: readonly (readonly [Readonly<Record<string, string>>, RegExp])[] 
   [{ 'postern.dev/inject': 'true' }, /write `enabled` or `disabled`/],
   [{ 'postern.dev/ports': '7443' }, /port 7443 is one that the sidecar needs/],
   [{ 'postern.dev/interception': 'loopback', 'postern.dev/ports': '80' }, /below 1024/],
-  [{ 'postern.dev/outbound': '7101=cart.shop:8080' }, /is for `loopback`/],
-  [{ 'postern.dev/interception': 'loopback', 'postern.dev/outbound': '7101=cart' }, /write `7101=cart\.shop:8080`/],
 ]
 
 test('annotations are an allow-list: what is unknown or wrong is refused in a sentence that says what to write', () => {
