@@ -10,6 +10,7 @@ import { type Certificates, makeCertificates } from '../environment/certificates
 import type { Upstream } from '../environment/upstream.ts'
 import { createLoad } from '../load/wrk.ts'
 import { type CaseReport, type Detail, judgeLimits, judgeRatios, notMeasured, type Row } from '../report.ts'
+import { measureAuthority } from './ca.ts'
 import { type CpuResult, measureCpu } from './cpu.ts'
 import type { LoopReport } from './loop-monitor.ts'
 import { measureMemory } from './memory.ts'
@@ -39,10 +40,11 @@ export const CASES: Readonly<Record<string, (bench: Bench) => Promise<CaseReport
   handshake,
   decision,
   record,
-  rss,
   token,
+  rss,
   ready,
   reload,
+  ca,
 }
 
 let folders = 0
@@ -149,12 +151,12 @@ async function record(): Promise<CaseReport> {
   return micro('record', 'decision record', [{ match: /record/, atMost: 1 }])
 }
 
-/** A row from a program in bench/micro: for each limit, in µs, the line whose name matches. */
-function micro(program: string, what: string, limits: readonly { readonly match: RegExp; readonly atMost: number }[]): CaseReport {
 async function token(): Promise<CaseReport> {
   return micro('token', 'verified token seen again', [{ match: /^ES256 token of \d+ bytes seen again$/, atMost: 3 }])
 }
 
+/** A row from a program in bench/micro: for each limit, in µs, the line whose name matches. */
+function micro(program: string, what: string, limits: readonly { readonly match: RegExp; readonly atMost: number }[]): CaseReport {
   const results = measureMicro([program])
   const figures = limits.map(({ match, atMost }) => ({
     value: (results.find(({ name }) => match.test(name))?.nanoseconds ?? Number.NaN) / 1000,
