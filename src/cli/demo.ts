@@ -14,8 +14,9 @@ export const demoCommand: Command = {
   summary: 'a whole mesh on this machine: see what it allows, refuses and explains',
   help: `Usage: postern demo [--keep]
 
-Makes an authority and certificates in a folder of its own, starts three services and their sidecars on free loopback ports, sends real
-requests, and shows what is allowed, what is refused and why. Exits 0 if everything happened as it should; takes less than 30 s.
+Starts an authority, three services and their sidecars on free loopback ports, in a folder of its own, sends real requests, and shows
+what is allowed, what is refused and why, and a new root with new certificates for everyone while requests run. Exits 0 if everything
+happened as it should; takes less than 30 s.
 
   --keep   leaves it all running and prints commands that work, until Ctrl-C
 
@@ -29,7 +30,7 @@ Example:
       io.colour ? styleText(style, text, { validateStream: false }) : text
     const begun = Date.now()
     let failures = 0
-    stdout.write('Starting three services and their sidecars …\n')
+    stdout.write('Starting an authority, three services and their sidecars …\n')
     await using shop = await startShop(process.argv[1] ?? '')
     await runSteps({
       shop,
@@ -59,7 +60,7 @@ Example:
 const NEXT = `
 How to go on:
   postern demo --keep                         leave it running and try curl against it
-  postern certs init ca --trust-domain …      an authority of your own
+  postern ca init ca --trust-domain …         an authority of your own
   postern sidecar --config … --check          what a sidecar would do
   examples/shop                               the documents and policies that ran here
 `

@@ -1,4 +1,4 @@
-/** The demo's mesh: the three services of examples/shop and their sidecars, as processes on free loopback ports, in a folder of their own. */
+/** The demo's mesh: the authority, the three services of examples/shop and their sidecars, as processes on free loopback ports, in a folder of their own. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -8,8 +8,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { PosternError } from '#base/errors'
-import { type Authority, createAuthority } from '#pki/authority'
+import { createAuthority } from '#pki/authority'
 import { issueSvid } from '#pki/issue'
+import { type DemoAuthority, type Joined, makeDemoAuthority } from './authority.ts'
 import type { Credentials } from './caller.ts'
 
 export const SERVICES = ['storefront', 'cart', 'catalog'] as const
@@ -21,8 +22,11 @@ export interface Shop extends AsyncDisposable {
   readonly ports: Readonly<Record<Service, number>>
   /** Where the service itself listens, behind its sidecar. */
   readonly appPorts: Readonly<Record<Service, number>>
-  /** A fresh SVID for a path of example.org, or of another trust domain. @param ttl ms; negative for one that has ended */
-  issue(path: string, ttl?: number, trustDomain?: string): Promise<Credentials>
+  readonly authority: DemoAuthority
+  /** An identity of example.org for a caller of the demo's own, renewed while the demo runs. */
+  join(path: string): Promise<Joined>
+  /** A certificate of another trust domain. */
+  issueForeign(path: string): Promise<Credentials>
   readPolicy(name: Service): string
   writePolicy(name: Service, text: string): void
   /** Gives the processes up: they go on after this one. */
@@ -31,7 +35,9 @@ export interface Shop extends AsyncDisposable {
 
 const HOUR = 3_600_000
 const READY_MS = 15_000
-/** What examples/shop has: mTLS, app, outbound, health. */
+const AUTHORITY_PORT = 7100
+const FLAGS = ['--max-semi-space-size=2']
+/** What examples/shop has: mTLS, app, outbound, health, authority. */
 const PORT = /127\.0\.0\.1:(\d{4})/g
 
 /** @throws PosternError ERR_DEMO where a process does not come up */
@@ -41,15 +47,14 @@ export async function startShop(program: string): Promise<Shop> {
   cpSync(source, dir, { recursive: true })
   mkdirSync(join(dir, 'run'), { recursive: true })
   const moved = await movePorts(dir)
-  const authorities = new Map<string, Authority>()
+  const joined: Joined[] = []
   const processes: ChildProcess[] = []
 
-  async function issue(path: string, ttl = HOUR, trustDomain = 'example.org'): Promise<Credentials> {
-    const authority = authorities.get(trustDomain) ?? (await createRoot(trustDomain))
-    authorities.set(trustDomain, authority)
-    // One that has ended was issued in the past.
-    const now = ttl < 0 ? Date.now() + 2 * ttl : Date.now()
-    const svid = await issueSvid({ authority, id: `spiffe://${trustDomain}${path}`, now, ttl: Math.abs(ttl) })
+  async function issueForeign(path: string): Promise<Credentials> {
+    const trustDomain = 'elsewhere.example'
+    const now = Date.now()
+    const authority = await createAuthority({ trustDomain, kind: 'root', notBefore: now - HOUR, notAfter: now + HOUR })
+    const svid = await issueSvid({ authority, id: `spiffe://${trustDomain}${path}`, now, ttl: HOUR })
     return { certificatePem: svid.certificatePem, keyPem: svid.keyPem ?? '', bundlePem: authority.certificatePem }
   }
 
@@ -66,27 +71,25 @@ export async function startShop(program: string): Promise<Shop> {
   }
 
   async function close(): Promise<void> {
+    for (const { source } of joined) source.close()
     const ended = processes.filter((child) => child.exitCode === null).map((child) => once(child, 'exit'))
     stop()
     await Promise.all(ended)
     rmSync(dir, { recursive: true, force: true })
   }
 
+  const health = await freePort()
+  const authority = await makeDemoAuthority({ dir, port: moved.get(AUTHORITY_PORT) ?? 0, health })
   try {
-    for (const service of SERVICES) {
-      const { certificatePem, keyPem, bundlePem } = await issue(`/ns/shop/sa/${service}`)
-      const folder = join(dir, 'svids', service)
-      mkdirSync(folder, { recursive: true })
-      writeFileSync(join(folder, 'svid.pem'), certificatePem)
-      writeFileSync(join(folder, 'key.pem'), keyPem, { mode: 0o600 })
-      writeFileSync(join(folder, 'bundle.pem'), bundlePem)
-    }
+    start('authority', [...FLAGS, program, 'ca', 'run', '--config', 'authority/ca.yaml'])
+    for (const service of SERVICES) await authority.writeToken(`/ns/shop/sa/${service}`, join(dir, 'run', `${service}.token`))
     const port = (old: number): string => String(moved.get(old))
     start('storefront-app', ['services/storefront.mjs'], { PORT: port(8080), CART_URL: `http://127.0.0.1:${port(7101)}` })
     start('cart-app', ['services/cart.mjs'], { PORT: port(8081), CATALOG_URL: `http://127.0.0.1:${port(7102)}` })
     start('catalog-app', ['services/catalog.mjs'], { PORT: port(8082) })
-    for (const service of SERVICES) start(service, ['--max-semi-space-size=2', program, 'sidecar', '--config', `sidecars/${service}.yaml`])
-    await Promise.all([7020, 7021, 7022].map((health) => untilReady(dir, moved.get(health) ?? 0)))
+    // They wait for the authority by themselves.
+    for (const service of SERVICES) start(service, [...FLAGS, program, 'sidecar', '--config', `sidecars/${service}.yaml`])
+    await Promise.all([health, ...[7020, 7021, 7022].map((old) => moved.get(old) ?? 0)].map((at) => untilReady(dir, at)))
   } catch (error) {
     await close()
     throw error
@@ -101,7 +104,13 @@ export async function startShop(program: string): Promise<Shop> {
     dir,
     ports: of(7443, 7444, 7445),
     appPorts: of(8080, 8081, 8082),
-    issue,
+    authority,
+    async join(path) {
+      const caller = await authority.join(path)
+      joined.push(caller)
+      return caller
+    },
+    issueForeign,
     readPolicy: (name) => readFileSync(join(dir, 'policies', `${name}.yaml`), 'utf8'),
     writePolicy: (name, text) => writeFileSync(join(dir, 'policies', `${name}.yaml`), text),
     release() {
@@ -148,9 +157,14 @@ async function movePorts(dir: string): Promise<ReadonlyMap<number, number>> {
   return moved
 }
 
-async function createRoot(trustDomain: string): Promise<Authority> {
-  const now = Date.now()
-  return createAuthority({ trustDomain, kind: 'root', notBefore: now - 48 * HOUR, notAfter: now + 48 * HOUR })
+async function freePort(): Promise<number> {
+  const server = createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 async function untilReady(dir: string, port: number): Promise<void> {
@@ -159,7 +173,7 @@ async function untilReady(dir: string, port: number): Promise<void> {
     if ((await statusOf(port)) === 200) return
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
-  throw new PosternError('ERR_DEMO', `A sidecar of the demo did not become ready in ${READY_MS / 1000} s.${lastWords(dir)}`)
+  throw new PosternError('ERR_DEMO', `A process of the demo did not become ready in ${READY_MS / 1000} s.${lastWords(dir)}`)
 }
 
 function statusOf(port: number): Promise<number> {

@@ -1,7 +1,10 @@
 /** What a newcomer sees, step by step. Each step says what it expects, does it for real, and fails the demo if it came out otherwise. */
+import { X509Certificate } from 'node:crypto'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { call, createAgent, type Credentials } from './caller.ts'
+import type { Joined } from './authority.ts'
+import { rotateUnderTraffic, showIdentities } from './identities.ts'
 import type { Service, Shop } from './shop.ts'
 
 export interface Stage {
@@ -20,9 +23,17 @@ const CUT_MS = 2000
 
 export async function runSteps(stage: Stage): Promise<void> {
   const { shop } = stage
-  const gateway = await shop.issue('/ns/edge/sa/gateway')
-  const cart = await shop.issue('/ns/shop/sa/cart')
-  const storefront = await shop.issue('/ns/shop/sa/storefront')
+  const joining = ['/ns/edge/sa/gateway', '/ns/shop/sa/cart', '/ns/shop/sa/storefront'].map((path) => shop.join(path))
+  const [{ credentials: gateway }, { credentials: cart }, { credentials: storefront }] = (await Promise.all(joining)) as [
+    Joined,
+    Joined,
+    Joined,
+  ]
+  // Used when it has ended.
+  const brief = await shop.authority.issueBrief('/ns/shop/sa/cart')
+
+  stage.title('Identities that nobody carries around')
+  await showIdentities(stage)
 
   stage.title('Services that call each other, as policy allows')
   const page = await call({ port: shop.ports.storefront, path: '/?user=ada', credentials: gateway })
@@ -33,12 +44,12 @@ export async function runSteps(stage: Stage): Promise<void> {
   await refusal(stage, 'cart → catalog, an internal path', '/catalog/internal/stock', cart)
 
   stage.title('Refused before a byte is served')
-  const expired = await shop.issue('/ns/shop/sa/cart', -3_600_000)
-  const foreign = await shop.issue('/ns/shop/sa/cart', 3_600_000, 'elsewhere.example')
+  const foreign = await shop.issueForeign('/ns/shop/sa/cart')
+  await untilEnded(brief)
   const { catalog } = shop.ports
   for (const [who, credentials] of [
     ['a caller without a certificate', undefined],
-    ['one whose certificate has ended', expired],
+    ['one whose certificate has ended', brief],
     ['one of another trust domain, under the same path', foreign],
   ] as const) {
     const answer = await call({ port: catalog, path: CATALOG, credentials })
@@ -60,6 +71,13 @@ export async function runSteps(stage: Stage): Promise<void> {
 
   await liveEdit(stage, cart)
   await latency(stage, cart)
+  await rotateUnderTraffic(stage)
+}
+
+/** Its second may be over already. */
+async function untilEnded({ certificatePem }: Credentials): Promise<void> {
+  const left = Date.parse(new X509Certificate(certificatePem).validTo) + 1000 - Date.now()
+  if (left > 0) await new Promise((resolve) => setTimeout(resolve, left))
 }
 
 async function refusal(stage: Stage, what: string, path: string, credentials: Credentials): Promise<void> {
@@ -146,7 +164,7 @@ function callPlain(port: number): Promise<void> {
 
 /** Commands that work while the demo is kept. */
 export async function keptCommands(shop: Shop, writeFile: (name: string, text: string) => void): Promise<string> {
-  const cart = await shop.issue('/ns/shop/sa/cart', 24 * 3_600_000)
+  const { credentials: cart } = await shop.join('/ns/shop/sa/cart')
   writeFile('cart.pem', cart.certificatePem)
   writeFile('cart-key.pem', cart.keyPem)
   const as = `--cert ${join(shop.dir, 'cart.pem')} --key ${join(shop.dir, 'cart-key.pem')}`
