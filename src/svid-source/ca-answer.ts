@@ -1,5 +1,6 @@
 /** What the certificate authority answers, from JSON to typed values: strictly, since nothing of it may go into force half understood. */
 import type { Revocation } from '#pki/revocations'
+import type { JwtSvid } from '#workload-api/source'
 
 export interface SvidAnswer {
   /** Leaf, then intermediates. */
@@ -61,6 +62,14 @@ export function readTrustAnswer(body: unknown): Read<TrustAnswer> {
   if (typeof renewNow !== 'boolean') return '`renew_now` is neither true nor false'
   const interval = Math.min(LONGEST_POLL, Math.max(SHORTEST_POLL, pollAfter * 1000))
   return { sequence, bundle: JSON.stringify(bundle), revocations: read, pollAfter: interval, renewNow }
+}
+
+export function readJwtAnswer(body: unknown): Read<JwtSvid> {
+  if (!isObject(body)) return 'it is not an object'
+  const { token, expires_at: expiresAt } = body
+  if (typeof token !== 'string' || token === '') return '`token` is not a string'
+  const at = readTime(expiresAt)
+  return at === undefined ? '`expires_at` is not a time' : { token, expiresAt: at }
 }
 
 function readRevocation(entry: unknown): Revocation | undefined {

@@ -5,7 +5,8 @@ import { generatePrivateKey, privateKeyPem } from '#pki/keys'
 import { requestSvid } from '#pki/request-svid'
 import type { TrustStore } from '#pki/trust-store'
 import type { WorkloadIdentity } from '#pki/workload-identity'
-import { readSvidAnswer, readTrustAnswer, type TrustAnswer } from './ca-answer.ts'
+import type { JwtSvid } from '#workload-api/source'
+import { readJwtAnswer, readSvidAnswer, readTrustAnswer, type TrustAnswer } from './ca-answer.ts'
 import { type CaClient, type CaFault, type CaReply, fault } from './ca-client.ts'
 import { type Anchor, readAnchor, readToken } from './ca-inputs.ts'
 import { acceptSvid, type Circumstances, type Held } from './ca-state.ts'
@@ -24,6 +25,8 @@ export interface Conversation {
   obtain(held: () => Held | undefined): Promise<Obtained | CaFault>
   /** @param acknowledged the newest sequence that was in force. @param instance tells replicas of one identity apart */
   poll(held: Held, acknowledged: number, instance: string): Promise<TrustAnswer | CaFault>
+  /** A JWT-SVID of the identity that is held. */
+  mint(held: Held, audience: readonly string[]): Promise<JwtSvid | CaFault>
   /** A bundle of the authority's own is in force: it is verified against that from now on. */
   adopted(): void
 }
@@ -92,6 +95,12 @@ export function createConversation({ ca, client, anchor, circumstances }: Conver
       const reply = await ask('/v1/trust', { sequence, instance }, held.identity, held.trust)
       if (!reply.ok) return reply
       const answer = readTrustAnswer(reply.value)
+      return typeof answer === 'string' ? unreadable(answer) : answer
+    },
+    async mint(held, audience) {
+      const reply = await ask('/v1/jwt-svid', { audience }, held.identity, held.trust)
+      if (!reply.ok) return reply
+      const answer = readJwtAnswer(reply.value)
       return typeof answer === 'string' ? unreadable(answer) : answer
     },
     adopted() {

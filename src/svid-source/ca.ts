@@ -366,6 +366,12 @@ export async function createCaSvidSource(options: CaSvidSourceOptions): Promise<
       const bundle = statusOf('bundle', trust?.digest, trustSince, polls ?? federationError)
       return [certificate, bundle, ...federation.status()]
     },
+    async issueJwtSvid(audience) {
+      if (held === undefined) throw new TypeError('The source is made once there is an identity.')
+      const minted = await conversation.mint(held, audience)
+      if ('ok' in minted) throw new PosternError(minted.reason, `${minted.detail}.`)
+      return minted
+    },
     origin: () => ({
       source: 'ca',
       address: client.name,

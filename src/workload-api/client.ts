@@ -5,6 +5,7 @@ import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-no
 import { PosternError } from '#base/errors'
 import type { ReasonCode } from '#base/reasons'
 import { type Address, formatAddress } from '#base/units'
+import type { JwtSvid } from './source.ts'
 import { SpiffeWorkloadAPI, type X509SVIDResponse } from './generated/spiffe/workload_pb.ts'
 
 /** One identity that the Workload API offers. */
@@ -35,8 +36,7 @@ export interface WorkloadApiClient {
   watchX509(signal: AbortSignal): AsyncIterable<X509Update>
   /** ID of a trust domain → JWK Set, as text. */
   watchJwtBundles(signal: AbortSignal): AsyncIterable<ReadonlyMap<string, string>>
-  /** @returns the token, in compact form */
-  fetchJwtSvid(id: string, audience: readonly string[], signal: AbortSignal): Promise<string>
+  fetchJwtSvid(id: string, audience: readonly string[], signal: AbortSignal): Promise<JwtSvid>
   close(): void
 }
 
@@ -80,7 +80,7 @@ export function createWorkloadApiClient(address: Address): WorkloadApiClient {
         const { svids } = await api.fetchJWTSVID({ audience: [...audience], spiffeId: id }, { signal })
         const found = svids.find(({ spiffeId }) => spiffeId === id)
         if (found === undefined || found.svid === '') throw malformed(name, `there is no JWT-SVID of ${id} in it`)
-        return found.svid
+        return { token: found.svid, expiresAt: expiryOf(found.svid) }
       } catch (error) {
         throw explain(error, name)
       }
@@ -93,6 +93,16 @@ export function createWorkloadApiClient(address: Address): WorkloadApiClient {
 const withSecurityHeader: Interceptor = (next) => (request) => {
   request.header.set('workload.spiffe.io', 'true')
   return next(request)
+}
+
+/** Nothing of it is verified here: the token is passed on to the app whose it is. @returns ms since the epoch; 0 where it does not say */
+function expiryOf(token: string): number {
+  try {
+    const { exp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as { readonly exp?: unknown }
+    return typeof exp === 'number' ? exp * 1000 : 0
+  } catch {
+    return 0
+  }
 }
 
 /** SPIFFE_Workload_API §4.5: a mandatory field that has its default value is reported, and the message discarded. */

@@ -1,6 +1,7 @@
 /** The JWT profile of the Workload API (SPIFFE_Workload_API §6). */
 import { create, type JsonObject, toBinary } from '@bufbuild/protobuf'
 import { Code, ConnectError, type HandlerContext } from '@connectrpc/connect'
+import { createBoundedCache } from '#base/bounded-cache'
 import type { Clock } from '#base/clock'
 import { parseSpiffeId } from '#identity/spiffe-id'
 import type { Bundle } from '#pki/bundle'
@@ -28,8 +29,11 @@ export interface JwtService {
 /** More would make a token that no header has room for. */
 const MOST_AUDIENCES = 32
 const LONGEST_AUDIENCE = 2048
+const MOST_KEPT = 256
 
 export function createJwtService(source: WorkloadSource, clock: Clock, log: Log): JwtService {
+  /** Good for half of their lives: apps ask for one call after the other, and an authority limits how often. */
+  const minted = createBoundedCache<string, string>(MOST_KEPT)
   return {
     async fetchJWTSVID({ audience, spiffeId }, { signal }) {
       checkAudience(audience)
@@ -78,9 +82,17 @@ export function createJwtService(source: WorkloadSource, clock: Clock, log: Log)
     id: OfferedIdentity['identity']['id'],
     audience: readonly string[],
     signal: AbortSignal,
-  ): ReturnType<IssueJwtSvid> {
+  ): Promise<string> {
+    const { digest } = entitledState(source).trust
+    // Under other keys than those it was minted by, a token may be worth nothing already.
+    const key = JSON.stringify([id.uri, digest, audience])
+    const now = clock.now()
+    const kept = minted.get(key, now)
+    if (kept !== undefined) return kept
     try {
-      return await issue(id, audience, signal)
+      const { token, expiresAt } = await issue(id, audience, signal)
+      minted.set(key, token, now + (expiresAt - now) / 2)
+      return token
     } catch (error) {
       if (signal.aborted) throw endOf(signal)
       log.warn({ err: error, id: id.uri }, 'No JWT-SVID could be had for the app.')

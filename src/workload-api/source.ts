@@ -18,8 +18,15 @@ export interface WorkloadState {
   readonly trust: TrustStore
 }
 
-/** Mints a JWT-SVID of one of the identities, in compact form. Rejects if it cannot be had. @param audience at least one */
-export type IssueJwtSvid = (id: SpiffeId, audience: readonly string[], signal: AbortSignal) => Promise<string>
+export interface JwtSvid {
+  /** JWS compact serialisation. */
+  readonly token: string
+  /** Ms since the epoch. */
+  readonly expiresAt: number
+}
+
+/** Mints a JWT-SVID of one of the identities. Rejects if it cannot be had. @param audience at least one */
+export type IssueJwtSvid = (id: SpiffeId, audience: readonly string[], signal: AbortSignal) => Promise<JwtSvid>
 
 export interface WorkloadSource {
   /** Undefined while an identity is on its way: callers are told to come back. */

@@ -70,7 +70,7 @@ export function createJwtAuthority(kid = 'key-1'): JwtAuthority {
     sign,
     async issue(id, audience) {
       const exp = Math.floor(Date.now() / 1000) + 300
-      return sign({ sub: id.uri, aud: [...audience], exp, iat: exp - 300 })
+      return { token: await sign({ sub: id.uri, aud: [...audience], exp, iat: exp - 300 }), expiresAt: exp * 1000 }
     },
   }
 }

@@ -513,3 +513,20 @@ test('a certificate that is not valid yet by our clock is refused with both cloc
   ended.abort()
   await opening
 })
+
+test('JWT-SVIDs of our own identity are had with our certificate; what the authority refuses is an error with its code', async (t) => {
+  await using ca = await startFakeCa()
+  const { source } = await open(t, ca)
+  const signal = AbortSignal.timeout(5_000)
+  const expires = new Date(Date.now() + 300_000).toISOString()
+  ca.answer = ({ path }) => (path === '/v1/jwt-svid' ? { body: { token: 'a.b.c', expires_at: expires } } : undefined)
+  assert.deepEqual(await source.issueJwtSvid!(['catalog'], signal), { token: 'a.b.c', expiresAt: Date.parse(expires) })
+  const { body, peer } = await ca.seen(({ path }) => path === '/v1/jwt-svid')
+  assert.deepEqual([body, peer?.id], [{ audience: ['catalog'] }, source.current.identity.id.uri])
+  for (const wrong of [{ token: 'a.b.c' }, { token: '', expires_at: expires }, []]) {
+    ca.answer = ({ path }) => (path === '/v1/jwt-svid' ? { body: wrong } : undefined)
+    await assert.rejects(source.issueJwtSvid!(['catalog'], signal), { code: 'ERR_CA_ANSWER' })
+  }
+  ca.answer = ({ path }) => (path === '/v1/jwt-svid' ? { status: 403, body: { title: 'Forbidden', code: 'ERR_CA_X' } } : undefined)
+  await assert.rejects(source.issueJwtSvid!(['catalog'], signal), { code: 'ERR_CA_REFUSED' })
+})

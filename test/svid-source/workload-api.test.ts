@@ -315,9 +315,9 @@ test('JWT-SVIDs of our own identity are had through the agent', async () => {
   const authority = createJwtAuthority()
   await using agent = await startWorkloadApi(createWorkloadSource(stateOf([cart], [mesh], [authority.jwk]), authority.issue))
   const { source } = await open(agent.socket)
-  const token = await source.issueJwtSvid!(['catalog'], AbortSignal.timeout(5_000))
-  const { sub, aud } = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString())
-  assert.deepEqual([sub, aud], [cart.id, ['catalog']])
+  const { token, expiresAt } = await source.issueJwtSvid!(['catalog'], AbortSignal.timeout(5_000))
+  const { sub, aud, exp } = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString())
+  assert.deepEqual([sub, aud, exp * 1000], [cart.id, ['catalog'], expiresAt])
 })
 
 test('a closed source leaves nothing behind', async () => {

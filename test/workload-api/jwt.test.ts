@@ -4,6 +4,7 @@ import { createHmac, generateKeyPairSync } from 'node:crypto'
 import { test } from 'node:test'
 import { status } from '@grpc/grpc-js'
 import { decodeJwt, decodeProtectedHeader, SignJWT } from 'jose'
+import type { IssueJwtSvid } from '#workload-api/source'
 import { createTestMesh } from '../support/authority.ts'
 import { type Message, workloadApiClient } from '../support/workload-api-client.ts'
 import { startWorkloadApi } from '../support/workload-api-server.ts'
@@ -86,6 +87,23 @@ test('where nobody mints JWT-SVIDs they are Unavailable, and a sentence says why
   await using served = await startWorkloadApi(createWorkloadSource(stateOf([cart], [mesh])))
   using client = workloadApiClient(served.socket)
   await assert.rejects(client.call('FetchJWTSVID', { audience: ['catalog'] }), { code: status.UNAVAILABLE, details: /comes from files/ })
+})
+
+test('a token is given out for half of its life, for the same audiences and under the same keys, before another is minted', async () => {
+  let now = Date.now()
+  let count = 0
+  const issue: IssueJwtSvid = (_, audience) => Promise.resolve({ token: `${audience}-${++count}`, expiresAt: now + 100_000 })
+  const source = createWorkloadSource(stateOf([cart], [mesh]), issue)
+  await using served = await startWorkloadApi(source, { clock: { now: () => now, monotonic: () => performance.now() } })
+  using client = workloadApiClient(served.socket)
+  const token = async (...audience: string[]): Promise<string> => (await client.call('FetchJWTSVID', { audience })).svids[0].svid
+  assert.deepEqual([await token('a'), await token('a'), await token('b')], ['a-1', 'a-1', 'b-2'])
+  now += 49_999
+  assert.equal(await token('a'), 'a-1')
+  now += 1
+  assert.equal(await token('a'), 'a-3')
+  source.set(stateOf([cart], [mesh], [authority.jwk]))
+  assert.equal(await token('a'), 'a-4')
 })
 
 test('an authority that does not answer is Unavailable; why is in the log alone', async () => {
