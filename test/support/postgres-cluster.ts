@@ -16,12 +16,12 @@ export interface PostgresCluster {
   /** Runs statements by `psql`. */
   readonly run: (database: string, statements: string) => string
   readonly stop: () => Promise<void>
+  /** Ends it as a power cut would, but that the system's own memory stays. */
+  readonly crash: () => Promise<void>
   readonly start: () => Promise<void>
   /** Stops it and removes everything. */
   readonly close: () => Promise<void>
 }
-
-const PORT = '5432'
 
 /** The newest version's programs; undefined where the package is not installed. */
 function binaries(): string | undefined {
@@ -34,16 +34,18 @@ export const NO_POSTGRES: string | false =
   binaries() === undefined ? 'there is no PostgreSQL server here (Debian and Ubuntu: `apt-get install postgresql`)' : false
 
 /** PostgreSQL refuses to run as root. */
-function runAs(): { readonly uid: number; readonly gid: number } | undefined {
+export function postgresUser(): { readonly uid: number; readonly gid: number } | undefined {
   if (process.geteuid?.() !== 0) return undefined
   const id = (flag: string): number => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }))
   return { uid: id('-u'), gid: id('-g') }
 }
 
+/** @param settings of postgresql.conf */
 export async function startPostgres(settings: Readonly<Record<string, string>> = {}): Promise<PostgresCluster> {
   const bin = binaries()
   if (bin === undefined) throw new Error(String(NO_POSTGRES))
-  const user = runAs()
+  const user = postgresUser()
+  const { port = '5432' } = settings
   const folder = mkdtempSync(join(tmpdir(), 'pg-'))
   if (user !== undefined) chownSync(folder, user.uid, user.gid)
   const data = join(folder, 'data')
@@ -52,15 +54,11 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
   let server: ReturnType<typeof spawn> | undefined
 
   async function start(): Promise<void> {
-    const options = Object.entries({ listen_addresses: '', unix_socket_directories: folder, ...settings })
-    const started = spawn(
-      join(bin ?? '', 'postgres'),
-      ['-D', data, '-p', PORT, ...options.flatMap(([key, value]) => ['-c', `${key}=${value}`])],
-      {
-        ...how,
-        stdio: ['ignore', 'ignore', 'pipe'],
-      },
-    )
+    const options = Object.entries({ listen_addresses: '', unix_socket_directories: folder, port, ...settings })
+    const started = spawn(join(bin ?? '', 'postgres'), ['-D', data, ...options.flatMap(([key, value]) => ['-c', `${key}=${value}`])], {
+      ...how,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
     server = started
     let log = ''
     for await (const chunk of started.stderr ?? []) {
@@ -83,7 +81,7 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
   const run = (database: string, statements: string): string => {
     const { status, stdout, stderr } = spawnSync(
       join(bin, 'psql'),
-      ['-h', folder, '-p', PORT, '-U', 'postern', '-d', database, '-v', 'ON_ERROR_STOP=1', '-Atqc', statements],
+      ['-h', folder, '-p', port, '-U', 'postern', '-d', database, '-v', 'ON_ERROR_STOP=1', '-Atqc', statements],
       { encoding: 'utf8' },
     )
     if (status !== 0) throw new Error(stderr)
@@ -93,12 +91,13 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
     host: folder,
     createDatabase(name) {
       run('postgres', `CREATE DATABASE ${name}`)
-      return `postgres://postern@localhost:${PORT}/${name}?host=${encodeURIComponent(folder)}`
+      return `postgres://postern@localhost:${port}/${name}?host=${encodeURIComponent(folder)}`
     },
     emptyDatabase: (name) => void run(name, 'DROP SCHEMA public CASCADE; CREATE SCHEMA public'),
     run,
     start,
     stop: () => stop('SIGINT'),
+    crash: () => stop('SIGQUIT'),
     async close() {
       await stop('SIGQUIT')
       if (existsSync(folder)) rmSync(folder, { recursive: true, force: true })

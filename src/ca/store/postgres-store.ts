@@ -91,19 +91,22 @@ export async function openPostgresStore(config: PostgresStoreConfig, options: Po
   const query = (statement: string, values?: readonly Value[]): Promise<readonly Row[]> =>
     run((connection) => connection.query(statement, values))
 
-  /** A change whose second time would answer otherwise: a lost connection is the caller's to judge. */
-  const change = async (statement: string, values: readonly Value[]): Promise<readonly Row[]> => {
+  /** What would answer otherwise the second time, or sees to lost connections itself. */
+  async function once<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
     try {
-      const rows = await pool.query(statement, values)
+      const result = await work(pool)
       fault = undefined
-      return rows
+      return result
     } catch (error) {
       throw failed(error)
     }
   }
 
+  const change = (statement: string, values: readonly Value[]): Promise<readonly Row[]> =>
+    once((connection) => connection.query(statement, values))
+
   const issues = createGroupCommit<Issue>({
-    commit: (group) => run((connection) => issueGroup(connection, group)),
+    commit: (group) => once((connection) => issueGroup(connection, group)),
   })
 
   try {
