@@ -106,8 +106,9 @@ export async function createSnapshotSource(options: SnapshotSourceOptions): Prom
 
   /** The identity that the new document names, or, if it cannot be used, the old one with what the old document said about it. */
   async function applyIdentity(config: SidecarConfig, problems: Problem[]): Promise<SidecarConfig> {
-    const { identity, federation } = applied.config
-    if (isDeepStrictEqual([config.identity, config.federation], [identity, federation])) {
+    const { identity, federation, federationEndpoints, revocations } = applied.config
+    const before = [identity, federation, federationEndpoints, revocations]
+    if (isDeepStrictEqual([config.identity, config.federation, config.federationEndpoints, config.revocations], before)) {
       await feed.reload()
       return config
     }
@@ -119,7 +120,7 @@ export async function createSnapshotSource(options: SnapshotSourceOptions): Prom
       problems.push(...faults)
       sidecarStatus = { ...sidecarStatus, error: describeProblems(faults), failedAt: clock.now() }
       retry = setTimeout(() => void reload(), RETRY_INTERVAL).unref()
-      return { ...config, identity, federation }
+      return { ...config, identity, federation, federationEndpoints, revocations }
     }
   }
 

@@ -33,7 +33,7 @@ export interface Snapshot {
 export interface InputStatus {
   /** Absolute path, or the address of what serves it. */
   readonly input: string
-  readonly kind: 'sidecar' | 'policy' | 'certificate' | 'key' | 'bundle' | 'keys'
+  readonly kind: 'sidecar' | 'policy' | 'certificate' | 'key' | 'bundle' | 'revocations' | 'keys'
   /** SHA-256 (hex) of the version in force; undefined where none is, and for keys. */
   readonly digest: string | undefined
   /** When that version went into force, ms since the epoch. */

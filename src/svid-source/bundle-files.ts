@@ -8,6 +8,7 @@ import type { FederatedBundleConfig } from '#config/sidecar-config'
 import type { InputStatus } from '#config/snapshot'
 import { createFileWatch } from '#config/watch'
 import { type Bundle, readBundle } from '#pki/bundle'
+import { newerBundle } from '#pki/newer-bundle'
 
 export interface BundleFiles {
   /** The last good version of each. */
@@ -49,7 +50,7 @@ export async function createBundleFiles({ federation, clock, onChange, interval 
       digests.set(path, isFault(read) ? `!${read.code}` : read.digest)
       const text = isFault(read) ? undefined : decodeUtf8(read.content)
       const why = isFault(read) ? `${read.fault}.` : `\`${path}\` is not text; give PEM, or JSON for a SPIFFE bundle.`
-      const found = text === undefined ? [fileProblem(path, 'ERR_CONFIG_FILE', why)] : attempt(text, trustDomain, path)
+      const found = text === undefined ? [fileProblem(path, 'ERR_CONFIG_FILE', why)] : attempt(text, trustDomain, path, held.get(path)?.bundle)
       next.set(path, advance(path, held.get(path), found, isFault(read) ? undefined : read.digest))
     }
     if (closed) return
@@ -57,9 +58,9 @@ export async function createBundleFiles({ federation, clock, onChange, interval 
     if (paths.length > 0) watch.expect(paths, digests)
   }
 
-  function attempt(text: string, trustDomain: string, path: string): Bundle | readonly Problem[] {
+  function attempt(text: string, trustDomain: string, path: string, last: Bundle | undefined): Bundle | readonly Problem[] {
     try {
-      return readBundle(text, trustDomain, path)
+      return newerBundle(readBundle(text, trustDomain, path), last, path)
     } catch (error) {
       return problemsOf(error, path)
     }

@@ -5,6 +5,7 @@ import { type FileContent, type FileFault, decodeUtf8, isFault, readBoundedFile 
 import { configurationError, fileProblem, problemsOf } from '#config/problems'
 import type { Identity, InputStatus } from '#config/snapshot'
 import { type Bundle, readBundle } from '#pki/bundle'
+import { newerBundle } from '#pki/newer-bundle'
 import { verifyChain } from '#pki/path-verdict'
 import { createTrustStore, isSameTrust, type TrustStore } from '#pki/trust-store'
 import { readWorkloadIdentity, type WorkloadIdentity } from '#pki/workload-identity'
@@ -63,8 +64,10 @@ export function assembleIdentity(
     const { path, kind, trustDomain = ownTrustDomain } = input
     const text = texts.get(path)
     if (kind !== 'bundle' || trustDomain === undefined) continue
-    const fresh = text === undefined ? undefined : attempt(path, problems, () => readBundle(text, trustDomain, path))
-    const bundle = fresh ?? before?.bundles.get(input)
+    const last = before?.bundles.get(input)
+    const fresh =
+      text === undefined ? undefined : attempt(path, problems, () => newerBundle(readBundle(text, trustDomain, path), last, path))
+    const bundle = fresh ?? last
     if (bundle !== undefined) bundles.set(input, bundle)
     const digest = fresh === undefined ? before?.inForce.get(path) : digestIn(read, path)
     if (digest !== undefined) inForce.set(path, digest)

@@ -1,6 +1,7 @@
 /** The source of identity that the document asks for. */
 import { randomInt } from 'node:crypto'
 import type { Clock } from '#base/clock'
+import type { ReasonCode } from '#base/reasons'
 import type { SidecarConfig } from '#config/sidecar-config'
 import type { Log } from '#telemetry/log'
 import { createFileSvidSource } from './files.ts'
@@ -16,6 +17,8 @@ export interface OpenSvidSourceOptions {
   /** Ends the wait for an identity that must be asked for. */
   readonly signal?: AbortSignal
   readonly observe?: IdentityObserver
+  /** Is told of every answer of a bundle endpoint. */
+  readonly observeFederation?: (trustDomain: string, result: 'ok' | ReasonCode) => void
   /** Ms after which an identity that was not given is an error; waits for as long as it takes unless said. */
   readonly patience?: number
 }
@@ -23,8 +26,18 @@ export interface OpenSvidSourceOptions {
 const PRECISION = 2 ** 32
 const random = (): number => randomInt(PRECISION) / PRECISION
 
+type Wanted = Pick<SidecarConfig, 'identity' | 'federation'> & Partial<Pick<SidecarConfig, 'federationEndpoints' | 'revocations'>>
+
 /** What `createSnapshotSource` takes as `openIdentity`. @throws ERR_CONFIG_INVALID where there is no usable identity to begin with */
-export async function openSvidSource({ identity, federation }: Pick<SidecarConfig, 'identity' | 'federation'>, options: OpenSvidSourceOptions): Promise<SvidSource> {
+export async function openSvidSource(config: Wanted, options: OpenSvidSourceOptions): Promise<SvidSource> {
+  const base = await openBase(config, options)
+  const { federationEndpoints: endpoints = [], revocations } = config
+  if (endpoints.length === 0 && revocations === undefined) return base
+  const { addTrust } = await import('./added-trust.ts')
+  return addTrust({ base, endpoints, revocations, random, ...options, observe: options.observeFederation })
+}
+
+async function openBase({ identity, federation }: Wanted, options: OpenSvidSourceOptions): Promise<SvidSource> {
   const { clock, log } = options
   if (identity.kind === 'files') return createFileSvidSource({ files: identity, federation, clock, log })
   if (identity.kind === 'workloadApi') {

@@ -299,7 +299,6 @@ for (const [what, text, ...expected] of wrong) {
 }
 
 const later: readonly (readonly [string, string])[] = [
-  ['spec.inbound[0].onExpiry', `${HEAD}${INBOUND}      onExpiry: warn\n`],
   ['spec.inbound[0].plaintext', `${HEAD}${INBOUND}      plaintext: true\n`],
 ]
 for (const [what, text] of later) {

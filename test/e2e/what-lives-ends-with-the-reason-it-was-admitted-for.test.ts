@@ -1,7 +1,12 @@
 /** A gRPC stream, a WebSocket, a TCP tunnel and a download of two callers: what changes for one is felt by that one alone, and recorded. */
 import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { readLeafFacts } from '#pki/leaf-facts'
 import { createTestMesh, type TestMesh, type TestSvid } from '../support/authority.ts'
+import { sendRaw } from '../support/mtls-client.ts'
 import { DAY, keepCalling, type LongLived, startLongLived } from '../support/long-lived.ts'
 
 const HOUR = 3_600_000
@@ -14,6 +19,8 @@ interface Case {
   readonly detail: RegExp
   readonly policy?: string
   readonly spec?: string
+  /** The other authority is that of another trust domain. */
+  readonly partner?: boolean
   /** The other caller's certificate, if it is not of the same authority. */
   readonly gone?: (mesh: TestMesh, other: TestMesh) => Promise<TestSvid>
   readonly prepare?: (mesh: TestMesh, other: TestMesh) => Readonly<Record<string, string>>
@@ -72,23 +79,54 @@ const CASES: readonly Case[] = [
     prepare: (mesh, other) => ({ 'bundle.pem': mesh.bundlePem + other.bundlePem }),
     change: ({ sidecar, mesh }) => sidecar.write('bundle.pem', mesh.bundlePem),
   },
+  {
+    title: 'an identity is revoked',
+    reason: 'ERR_SVID_REVOKED',
+    detail: /^spiffe:\/\/example\.org\/ns\/test\/sa\/gone$/,
+    spec: '  revocations: revoked.json\n',
+    prepare: () => ({ 'revoked.json': '[]' }),
+    change: ({ sidecar }) => sidecar.write('revoked.json', '[{ "kind": "id", "value": "spiffe://example.org/ns/test/sa/gone" }]'),
+  },
+  {
+    title: 'one certificate is revoked',
+    reason: 'ERR_SVID_REVOKED',
+    detail: /sa\/gone$/,
+    spec: '  revocations: revoked.json\n',
+    prepare: () => ({ 'revoked.json': '[]' }),
+    change({ sidecar, mesh }, gone) {
+      const { serialNumber: value } = new X509Certificate(gone.certificatePem)
+      const authority = readLeafFacts(new X509Certificate(mesh.issuer.certificatePem).raw)
+      assert.ok(authority.ok)
+      sidecar.write('revoked.json', JSON.stringify([{ kind: 'serial', value, authority: authority.value.extensions.subjectKeyId }]))
+    },
+  },
+  {
+    title: 'a federation is removed',
+    reason: 'ERR_TRUST_WITHDRAWN',
+    detail: /^there is no bundle of partner\.example any more$/,
+    partner: true,
+    gone: (_mesh, other) => other.issue('/ns/test/sa/gone', { ttl: DAY }),
+    spec: '  federation: { partner.example: { bundle: partner.pem } }\n',
+    prepare: (_mesh, other) => ({ 'partner.pem': other.bundlePem }),
+    change({ sidecar }) {
+      const text = readFileSync(join(sidecar.dir, 'sidecar.yaml'), 'utf8')
+      sidecar.write('sidecar.yaml', text.replace(/ {2}federation:.*\n/, ''))
+    },
+  },
 ]
 
 for (const { title, reason, detail, policy = both, change, ...rest } of CASES) {
   test(`${title}: all four are cut and recorded, those of others go on`, async () => {
     const mesh = await createTestMesh()
-    const other = await createTestMesh()
-    const files = rest.prepare?.(mesh, other) ?? {}
+    const other = await createTestMesh(rest.partner === true ? 'partner.example' : 'example.org')
+    const files = Object.entries(rest.prepare?.(mesh, other) ?? {})
     await using world = await startLongLived({
       mesh,
       policy,
       ...(rest.spec === undefined ? {} : { spec: rest.spec }),
+      prepare: (dir) => void files.forEach(([name, text]) => writeFileSync(join(dir, name), text)),
     })
     const { sidecar } = world
-    if (Object.keys(files).length > 0) {
-      for (const [name, text] of Object.entries(files)) sidecar.write(name, text)
-      await sidecar.source.reload()
-    }
     const keptSvid = await mesh.issue('/ns/test/sa/kept', { ttl: DAY })
     const goneSvid = await (rest.gone?.(mesh, other) ?? mesh.issue('/ns/test/sa/gone', { ttl: DAY }))
     const withAll = (svid: TestSvid): TestSvid => ({ ...svid, bundlePem: mesh.bundlePem })
@@ -162,4 +200,28 @@ test('a listener that drains lets what runs finish, takes nothing new on it, and
   )
   assert.equal(gone.grpcStatus, '7')
   assert.deepEqual([...kept.ended], ['download'], 'which the app had finished')
+})
+
+test('who is revoked is cut by a listener that drains, too, and comes back no more', async () => {
+  const mesh = await createTestMesh()
+  await using world = await startLongLived({
+    mesh,
+    policy: both,
+    expiry: 'onExpiry: drain',
+    spec: '  drain: 1h\n  revocations: revoked.json\n',
+    prepare: (dir) => writeFileSync(join(dir, 'revoked.json'), '[]'),
+  })
+  const svid = await mesh.issue('/ns/test/sa/gone', { ttl: DAY })
+  await using gone = await world.hold(svid)
+  world.sidecar.write('revoked.json', '[{ "kind": "id", "value": "spiffe://example.org/ns/test/sa/gone" }]')
+  await gone.allEnded
+  assert.equal(await sendRaw(world.ports.http1, svid, 'GET /short HTTP/1.1\r\nhost: h\r\n\r\n'), '')
+  const record = await world.sidecar.record((entry) => entry['msg'] === 'handshake')
+  assert.equal(record['reason'], 'ERR_SVID_REVOKED')
+
+  const { generation } = world.sidecar.source.current
+  world.sidecar.write('revoked.json', '[{ "kind": "idd", "value": "spiffe://example.org/x" }]')
+  await world.sidecar.source.reload()
+  assert.equal(world.sidecar.source.current.generation, generation, 'a list that is half understood changes nothing')
+  assert.match(JSON.stringify(world.sidecar.source.status()), /entry 1 is none of the kinds/)
 })
