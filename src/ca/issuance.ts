@@ -33,7 +33,12 @@ export interface IssuingOptions {
   readonly clock: Clock
   readonly trustDomain: string
   /** Lives in ms. */
-  readonly svid: { readonly x509: number; readonly jwt: number; readonly max: number }
+  readonly svid: {
+    readonly x509: number
+    readonly jwt: number
+    readonly max: number
+    readonly dnsNames?: ReadonlyMap<string, readonly string[]>
+  }
 }
 
 export interface Issuing {
@@ -66,7 +71,8 @@ export function createIssuing({ store, clock, trustDomain, svid }: IssuingOption
       if (issuer === undefined) return nobody(faults)
       const ended = checkAuthority(issuer.authority, now)
       if (ended !== undefined) return ended
-      const signed = issuer.template.sign({ id, spki: spki.value, now, ttl: Math.min(ttl ?? svid.x509, svid.max) })
+      const dnsNames = svid.dnsNames?.get(id.uri) ?? []
+      const signed = issuer.template.sign({ id, spki: spki.value, now, ttl: Math.min(ttl ?? svid.x509, svid.max), dnsNames })
       const issuance: Issuance = {
         kind: 'x509',
         serial: signed.serial,

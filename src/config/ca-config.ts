@@ -124,7 +124,13 @@ export interface CaConfig {
   readonly store: StoreConfig
   readonly keys: KeysConfig
   /** Lives in ms. `max`: what a caller may ask for at most. */
-  readonly svid: { readonly x509: number; readonly jwt: number; readonly max: number }
+  readonly svid: {
+    readonly x509: number
+    readonly jwt: number
+    readonly max: number
+    /** By SPIFFE ID: names that its certificates bear beside it. */
+    readonly dnsNames?: ReadonlyMap<string, readonly string[]>
+  }
   readonly attest: AttestConfig
   readonly limits: CaLimits
   /** How often verifiers should ask for a newer bundle, ms; whole seconds. */

@@ -3,11 +3,11 @@ import { dirname } from 'node:path'
 import { entryOf, type LocatedValue, type Problem } from '#base/located'
 import { type Address, formatAddress, parseAddress, type TcpAddress } from '#base/units'
 import { type GapNames, type IdTemplate, parseIdTemplate } from '#identity/id-template'
-import { isTrustDomain } from '#identity/spiffe-id'
+import { isTrustDomain, parseSpiffeId } from '#identity/spiffe-id'
 import { jwks, readStore, requireClaims, storeReader, tokenReview } from './ca-readers.ts'
 import { type AttestConfig, type BundleEndpointConfig, CA_DEFAULTS, type CaConfig } from './ca-config.ts'
 import { locationOf, overlap } from './listeners.ts'
-import { complain, map, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
+import { complain, map, named, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
 import { address, filePath, integer, orOff, span, tcpListen, text, word } from './scalars.ts'
 
 /** An issuer as tokens name it: compared character by character, so it is not normalised. */
@@ -54,6 +54,17 @@ const keys: Reader<string> = {
   },
 }
 
+/** Without wildcards: whoever holds such a certificate is that one name. */
+const dnsName: Reader<string> = text(
+  'a DNS name',
+  /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)*$/,
+)
+
+function notAnId(name: string): string | undefined {
+  const parsed = parseSpiffeId(name)
+  return parsed.ok ? undefined : `\`${name}\` is no SPIFFE ID`
+}
+
 const spec = map({
   trustDomain: required(text('a trust domain’s name, such as `example.org`')),
   listen: optional(tcpListen),
@@ -65,8 +76,9 @@ const spec = map({
       x509: optional(span('1s', '90d'), CA_DEFAULTS.svid.x509),
       jwt: optional(span('1s', '1d'), CA_DEFAULTS.svid.jwt),
       max: optional(span('1s', '90d'), CA_DEFAULTS.svid.max),
+      dnsNames: optional(named(oneOrMore(dnsName), notAnId), []),
     }),
-    CA_DEFAULTS.svid,
+    { ...CA_DEFAULTS.svid, dnsNames: [] },
   ),
   attest: required(attest),
   limits: optional(
@@ -165,7 +177,20 @@ function toConfig(read: Spec, whole: Whole): CaConfig | undefined {
   if (store === undefined || attest === undefined) return undefined
   const keys: CaConfig['keys'] = { kind: 'file', folder: read.keys }
   const { svid, limits, refreshHint, poll } = read
-  return { file: whole.file, trustDomain, listen, health, store, keys, svid, attest, limits, refreshHint, poll, bundleEndpoint }
+  return {
+    file: whole.file,
+    trustDomain,
+    listen,
+    health,
+    store,
+    keys,
+    svid: { ...svid, dnsNames: new Map(svid.dnsNames) },
+    attest,
+    limits,
+    refreshHint,
+    poll,
+    bundleEndpoint,
+  }
 }
 
 function defaultTcp(address: string): TcpAddress {

@@ -2,8 +2,7 @@
  * Signs X509-SVIDs of one authority from prepared DER: the profile of `issue`, byte for byte, at a tenth of its cost and without a library
  * for it. What is the same in every certificate of an authority is encoded once; key, ID, serial and times are put between.
  */
-import { type KeyObject, randomFillSync, sign } from 'node:crypto'
-import { hash } from 'node:crypto'
+import { hash, type KeyObject, randomFillSync, sign } from 'node:crypto'
 import type { SpiffeId } from '#identity/spiffe-id'
 import { derElement, derOctetBits, derTime } from './der-writer.ts'
 import { BACKDATE_MS, organisation } from './svid-profile.ts'
@@ -18,6 +17,8 @@ export interface SvidContent {
   readonly now: number
   /** Ms from `now` on; cut where the authority ends earlier. */
   readonly ttl: number
+  /** Beside the ID, for peers that know no SPIFFE, such as a Kubernetes API server; none unless said. */
+  readonly dnsNames?: readonly string[]
 }
 
 export interface SignedSvid {
@@ -58,20 +59,25 @@ export function createSvidTemplate(authority: SigningAuthority): SvidTemplate {
   const subject = organisationName(organisation(trustDomain))
   const fixedExtensions = Buffer.concat([NOT_AN_AUTHORITY, DIGITAL_SIGNATURE, SERVER_AND_CLIENT])
   const authorityKeyId = extension('551d23', derElement(0x30, derElement(0x80, Buffer.from(authority.keyId, 'hex'))))
-  const serial = Buffer.alloc(SERIAL_OCTETS)
+  const nextSerial = createSerials()
   return {
-    sign({ id, spki, now, ttl }) {
+    sign({ id, spki, now, ttl, dnsNames = [] }) {
       const notBefore = wholeSeconds(Math.max(now - BACKDATE_MS, authority.notBefore))
       const notAfter = wholeSeconds(Math.min(now + ttl, authority.notAfter))
-      // RFC 5280 §4.1.2.2: positive, and always of one length; 126 random bits.
-      randomFillSync(serial)
-      serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40
+      const serial = nextSerial()
       const extensions = derElement(
         0x30,
         fixedExtensions,
         extension('551d0e', derElement(0x04, hash('sha256', spki, 'buffer').subarray(0, 20))),
         authorityKeyId,
-        extension('551d11', derElement(0x30, derElement(0x86, Buffer.from(id.uri, 'latin1')))),
+        extension(
+          '551d11',
+          derElement(
+            0x30,
+            derElement(0x86, Buffer.from(id.uri, 'latin1')),
+            ...dnsNames.map((name) => derElement(0x82, Buffer.from(name, 'latin1'))),
+          ),
+        ),
       )
       const signed = derElement(
         0x30,
@@ -91,6 +97,22 @@ export function createSvidTemplate(authority: SigningAuthority): SvidTemplate {
         clamped: now + ttl > authority.notAfter,
       }
     },
+  }
+}
+
+/** Serial numbers from octets that are drawn many at a time: each draw costs a call into the system. */
+function createSerials(): () => Buffer {
+  const pool = Buffer.alloc(256 * SERIAL_OCTETS)
+  let next = pool.length
+  return () => {
+    if (next === pool.length) {
+      randomFillSync(pool)
+      next = 0
+    }
+    const serial = pool.subarray(next, (next += SERIAL_OCTETS))
+    // RFC 5280 §4.1.2.2: positive, and always of one length; 126 random bits.
+    serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40
+    return serial
   }
 }
 

@@ -142,3 +142,18 @@ test('openssl verifies the chain with -x509_strict', { skip: !hasProgram('openss
     assert.match(openssl(['verify', '-x509_strict', '-purpose', purpose, '-CAfile', root, '-untrusted', chain, leaf]), /OK/)
   }
 })
+
+test('DNS names stand beside the ID, in the octets that the library writes', async () => {
+  const now = Date.UTC(2026, 5, 1)
+  const mesh = await createTestMesh('example.org', { now })
+  const key = await generatePrivateKey('P-256')
+  const id = idOf('spiffe://example.org/ns/postern-system/sa/postern-controller')
+  const dnsNames = ['postern-controller.postern-system.svc', 'webhook.example.org']
+  const theirs = await issueSvid({ authority: mesh.issuer, id: id.uri, now, ttl: HOUR, publicKey: publicKeyOf(key), dnsNames })
+  const ours = createSvidTemplate(signingOf(mesh.issuer)).sign({ id, spki: spkiOf(key), now, ttl: HOUR, dnsNames })
+  const extensions = (der: Buffer): string[] =>
+    new x509.X509Certificate(der).extensions.map(({ rawData }) => Buffer.from(rawData).toString('hex'))
+  assert.deepEqual(extensions(ours.certificate), extensions(theirs.certificate))
+  const leaf = new X509Certificate(ours.certificate)
+  assert.equal(leaf.subjectAltName, `URI:${id.uri}, DNS:${dnsNames.join(', DNS:')}`)
+})
