@@ -12,6 +12,12 @@ import { listenPrivately, type SocketAccess } from '#telemetry/private-socket'
 import { createHttp2Resources } from '#wire/http2/resources'
 import { isWorkloadRequest, refuseOthers } from './entitlement.ts'
 import { SecretDiscoveryService } from './generated/envoy/service/secret/v3/sds_pb.ts'
+import {
+  ServerReflection as ReflectionV1,
+  type ServerReflectionRequest,
+  type ServerReflectionResponse,
+} from './generated/grpc/reflection/v1/reflection_pb.ts'
+import { ServerReflection as ReflectionV1Alpha } from './generated/grpc/reflection/v1alpha/reflection_pb.ts'
 import { SpiffeWorkloadAPI } from './generated/spiffe/workload_pb.ts'
 import { type GrpcConnection, serveGrpcConnection } from './grpc-connection.ts'
 import { createJwtService } from './jwt-service.ts'
@@ -94,7 +100,16 @@ function createHandlers({ source, clock, log }: WorkloadApiOptions, shutdownSign
   })
   router.service(SpiffeWorkloadAPI, { ...createX509Service(source, clock), ...createJwtService(source, clock, log) }, { requestGate })
   router.service(SecretDiscoveryService, createSecretService(source, clock, log))
+  for (const service of REFLECTIONS) router.service(service, { serverReflectionInfo: reflect })
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]))
+}
+
+const REFLECTIONS = [ReflectionV1, ReflectionV1Alpha]
+const SERVICES = [SpiffeWorkloadAPI, SecretDiscoveryService, ...REFLECTIONS]
+
+async function* reflect(requests: AsyncIterable<ServerReflectionRequest>): AsyncGenerator<ServerReflectionResponse> {
+  const { answerReflection } = await import('./reflection.ts')
+  for await (const request of requests) yield answerReflection(request, SERVICES)
 }
 
 function requestGate({ requestHeader }: HandlerContext): void {

@@ -6,13 +6,25 @@ import { loadSync } from '@grpc/proto-loader'
 const PROTO = join(import.meta.dirname, '../../src/workload-api/proto')
 
 const loaded = grpc.loadPackageDefinition(
-  loadSync(['spiffe/workload.proto', 'envoy/service/secret/v3/sds.proto', 'envoy/extensions/transport_sockets/tls/v3/secret.proto'], {
-    includeDirs: [PROTO],
-    keepCase: true,
-    defaults: true,
-  }),
+  loadSync(
+    [
+      'spiffe/workload.proto',
+      'envoy/service/secret/v3/sds.proto',
+      'envoy/extensions/transport_sockets/tls/v3/secret.proto',
+      'grpc/reflection/v1/reflection.proto',
+      'grpc/reflection/v1alpha/reflection.proto',
+    ],
+    {
+      includeDirs: [PROTO],
+      keepCase: true,
+      defaults: true,
+    },
+  ),
 ) as unknown as {
   readonly SpiffeWorkloadAPI: grpc.ServiceClientConstructor
+  readonly grpc: {
+    readonly reflection: Readonly<Record<'v1' | 'v1alpha', Readonly<Record<'ServerReflection', grpc.ServiceClientConstructor>>>>
+  }
   readonly envoy: {
     readonly service: { readonly secret: { readonly v3: { readonly SecretDiscoveryService: grpc.ServiceClientConstructor } } }
     readonly extensions: {
@@ -62,6 +74,10 @@ export function workloadApiClient(socket: string, options: TestClientOptions = {
 
 export function secretClient(socket: string, options: TestClientOptions = {}): TestClient {
   return makeClient(loaded.envoy.service.secret.v3.SecretDiscoveryService, socket, options, undefined)
+}
+
+export function reflectionClient(socket: string, version: 'v1' | 'v1alpha'): TestClient {
+  return makeClient(loaded.grpc.reflection[version].ServerReflection, socket, {}, undefined)
 }
 
 function makeClient(

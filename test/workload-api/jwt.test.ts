@@ -92,7 +92,7 @@ test('where nobody mints JWT-SVIDs they are Unavailable, and a sentence says why
 test('a token is given out for half of its life, for the same audiences and under the same keys, before another is minted', async () => {
   let now = Date.now()
   let count = 0
-  const issue: IssueJwtSvid = (_, audience) => Promise.resolve({ token: `${audience}-${++count}`, expiresAt: now + 100_000 })
+  const issue: IssueJwtSvid = (_, audience) => Promise.resolve({ token: `${audience.join()}-${++count}`, expiresAt: now + 100_000 })
   const source = createWorkloadSource(stateOf([cart], [mesh]), issue)
   await using served = await startWorkloadApi(source, { clock: { now: () => now, monotonic: () => performance.now() } })
   using client = workloadApiClient(served.socket)
