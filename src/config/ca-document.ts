@@ -177,6 +177,8 @@ function toConfig(read: Spec, whole: Whole): CaConfig | undefined {
   if (store === undefined || attest === undefined) return undefined
   const keys: CaConfig['keys'] = { kind: 'file', folder: read.keys }
   const { svid, limits, refreshHint, poll } = read
+  const { dnsNames, ...spans } = svid
+  const lives = dnsNames.length === 0 ? spans : { ...spans, dnsNames: new Map(dnsNames) }
   return {
     file: whole.file,
     trustDomain,
@@ -184,7 +186,7 @@ function toConfig(read: Spec, whole: Whole): CaConfig | undefined {
     health,
     store,
     keys,
-    svid: { ...svid, dnsNames: new Map(svid.dnsNames) },
+    svid: lives,
     attest,
     limits,
     refreshHint,
