@@ -10,6 +10,8 @@ const subcommands: NonNullable<Command['subcommands']> = {
   list: async () => (await import('./ca/list.ts')).listCommand,
   revoke: async () => (await import('./ca/revoke.ts')).revokeCommand,
   rotate: async () => (await import('./ca/rotate.ts')).rotateCommand,
+  backup: async () => (await import('./ca/backup.ts')).backupCommand,
+  restore: async () => (await import('./ca/restore.ts')).restoreCommand,
 }
 
 export const caCommand: Command = {
@@ -24,6 +26,8 @@ Usage: postern ca COMMAND …
   list    what was issued, searchable
   revoke  takes a certificate, an identity or an authority out of trust
   rotate  replaces the root and the intermediate without downtime
+  backup  copies the SQLite store while the authority runs
+  restore puts such a copy in the place of the store
 
 Each has --help. docs/certificate-authority.md walks through them.
 

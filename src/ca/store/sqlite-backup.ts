@@ -3,7 +3,8 @@ import { closeSync, copyFileSync, existsSync, fsyncSync, openSync, renameSync, r
 import { dirname } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { PosternError } from '#base/errors'
-import { giveToOwner, openDatabase, syncFolder } from './sqlite-database.ts'
+import { checkPages, giveToOwner, openDatabase, syncFolder } from './sqlite-database.ts'
+import { faultOf, toError } from './sqlite-faults.ts'
 import { createSqliteSession } from './sqlite-session.ts'
 
 /** All pages in one step, which is one moment: a copy in several begins anew at each commit in between. */
@@ -26,6 +27,18 @@ export async function backUp(file: string, path: string): Promise<void> {
     throw failed(`the copy to \`${path}\` failed: ${messageOf(error)}`, error)
   } finally {
     source?.close()
+  }
+}
+
+/** Looks at every page of a backup, in this thread: for tools. @throws ERR_CA_STORE_CORRUPT */
+export function checkBackup(path: string): void {
+  const database = new DatabaseSync(path, { readOnly: true })
+  try {
+    checkPages(database, path)
+  } catch (error) {
+    throw toError(faultOf(error, path), error)
+  } finally {
+    database.close()
   }
 }
 
