@@ -8,6 +8,7 @@ import { CHECKS, type CheckId, type CheckResult } from './check/catalogue.ts'
 import { checkConfiguration, checkGroups, checkRuntime } from './check/configuration.ts'
 import { type CheckedIdentity, checkFileIdentity } from './check/identity.ts'
 import { checkOutbound } from './check/outbound.ts'
+import { alpnOf, checkPeer, expectedPeer, peerAddress } from './check/peer.ts'
 import { checkSidecar } from './check/sidecar.ts'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
 
@@ -16,8 +17,12 @@ export const checkCommand: Command = {
   help: `postern check: says what is wrong with a sidecar and its surroundings
 
 Usage: postern check [--config FILE] [options]
+       postern check --peer ADDRESS [--config FILE] [--expect SPIFFE_ID] [--alpn NAME]
 
   --config FILE  the sidecar's document; without it only the runtime is looked at
+  --peer ADDRESS dials a sidecar and says what is wrong from this side: with the document's own identity, or without any
+  --expect ID    who the peer must be; by default, whom the document's \`outbound\` expects at that address, or anybody trusted
+  --alpn NAME    http/1.1 (default), h2, or none
   --offline      looks at files only: connects to nothing, listens on nothing
   --output json  prints the results as JSON
 
@@ -37,6 +42,9 @@ async function check(args: readonly string[], io: CommandIo): Promise<ExitStatus
   const options = {
     config: { type: 'string' },
     offline: { type: 'boolean', default: false },
+    peer: { type: 'string' },
+    expect: { type: 'string' },
+    alpn: { type: 'string', default: 'http/1.1' },
     output: { type: 'string', default: 'text' },
   } as const
   const { values } = parseArguments(args, options)
@@ -45,7 +53,13 @@ async function check(args: readonly string[], io: CommandIo): Promise<ExitStatus
   const file = values.config === undefined ? undefined : resolve(io.cwd, values.config)
   const results: CheckResult[] = []
   let category = ''
-  for await (const result of runChecks(file, values.offline, io.cwd)) {
+  const { peer, expect, alpn } = values
+  if (peer === undefined && expect !== undefined) throw usage('`--expect` belongs to `--peer ADDRESS`.')
+  const checks =
+    peer === undefined
+      ? runChecks(file, values.offline, io.cwd)
+      : checkPeer({ address: peerAddress(peer), file, cwd: io.cwd, expect: expectedPeer(expect), alpn: alpnOf(alpn) })
+  for await (const result of checks) {
     results.push(result)
     if (json) continue
     const text = CHECKS[result.id]
@@ -56,7 +70,8 @@ async function check(args: readonly string[], io: CommandIo): Promise<ExitStatus
   const failed = results.filter(({ status }) => status === 'failed')
   if (json) io.stdout.write(`${JSON.stringify(toJson(results), undefined, 2)}\n`)
   else io.stdout.write(`\nStatus check results are ${mark(failed.length > 0 ? 'failed' : 'passed', io.colour)}\n`)
-  if (file === undefined) io.stderr.write('Only the runtime was looked at: name a document with `--config FILE` for the rest.\n')
+  if (file === undefined && peer === undefined)
+    io.stderr.write('Only the runtime was looked at: name a document with `--config FILE` for the rest.\n')
   if (failed.length === 0) return 0
   return failed.some(({ id }) => id === 'document-valid' || id === 'policies-valid') ? 2 : 1
 }

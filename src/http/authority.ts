@@ -5,13 +5,17 @@ const MAX_LENGTH = 255 + 6
 
 /** Nearly all authorities. A pattern, because values are slices of a head, whose characters are slow to get one by one. */
 const ORDINARY = /^[A-Za-z0-9._-]{1,255}(?::\d{1,4})?$/
+/** A label of a name that is empty; the one behind a single dot at the end aside. */
+const EMPTY_LABEL = /^\.|\.\./
 const NOT_NORMAL = /[A-Z:]|\.$/
 
 /**
  * A host with an optional port, without userinfo. Percent-encoded hosts are refused although RFC 3986 has them: no name in
- * use needs them, and `%61.example` would be a second spelling of `a.example` that no policy names.
+ * use needs them, and `%61.example` would be a second spelling of `a.example` that no policy names. So would `a.example..` be to whoever drops
+ * all dots at the end: names with empty labels are refused.
  */
 export function isValidAuthority(text: string): boolean {
+  if (EMPTY_LABEL.test(text)) return false
   if (ORDINARY.test(text)) return true
   if (text.length === 0 || text.length > MAX_LENGTH) return false
   const end = text.charCodeAt(0) === 0x5b ? endOfIpv6(text) : endOfName(text)

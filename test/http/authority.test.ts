@@ -34,6 +34,12 @@ test('an authority is a host with an optional port', () => {
 
 test('anything else is no authority', () => {
   for (const text of [
+    'a..',
+    'a..:80',
+    'a..b',
+    '.a',
+    '.',
+    '..',
     '',
     ':80',
     'user@host',

@@ -155,6 +155,31 @@ export const CHECKS = {
     title: 'the destinations prove to be who is expected',
     hint: 'Compare the SPIFFE ID that it showed with `outbound[].peer`, and its issuer with the bundle; see that it runs and lets us in.',
   },
+  'peer-resolves': {
+    category: 'peer',
+    title: 'the peer’s name has an address',
+    hint: 'Mend the name, or the resolver of this host.',
+  },
+  'peer-connects': {
+    category: 'peer',
+    title: 'the peer takes connections',
+    hint: 'See that its sidecar runs and listens there, and that no firewall stands between.',
+  },
+  'peer-handshake': {
+    category: 'peer',
+    title: 'a TLS handshake with the peer succeeds',
+    hint: 'The detail says which side refused, and why; compare TLS versions, key exchange groups and `protocol` on both.',
+  },
+  'peer-identity': {
+    category: 'peer',
+    title: 'the peer is who it should be',
+    hint: 'Compare the SPIFFE ID and the issuer that it showed with what this side trusts and expects.',
+  },
+  'peer-admits': {
+    category: 'peer',
+    title: 'the peer takes our certificate',
+    hint: 'Its records have the refused handshake, with the identity that was shown and the reason code.',
+  },
 } as const satisfies Record<string, CheckText>
 
 export type CheckId = keyof typeof CHECKS
