@@ -48,6 +48,12 @@ const IDLE_TIME = 120_000
 /** After a refusal that leaves bytes unread: how long its answer may take to be read. */
 const LINGER_TIME = 2_000
 
+/** What is written as headers is ASCII always. */
+interface Written {
+  readonly text: string
+  readonly isAscii: boolean
+}
+
 type Phase = 'head' | 'body' | 'answering' | 'ending'
 
 export function serveApi(socket: Socket, context: ConnectionContext): ApiConnection {
@@ -142,7 +148,7 @@ export function serveApi(socket: Socket, context: ConnectionContext): ApiConnect
     })
     if (socket.destroyed) return
     const stays = keepAlive && !context.draining() && phase === 'answering'
-    socket.write(format(reply, requestId, stays, isHead))
+    send(format(reply, requestId, stays, isHead))
     since = context.now()
     if (!stays) return end()
     phase = 'head'
@@ -153,8 +159,13 @@ export function serveApi(socket: Socket, context: ConnectionContext): ApiConnect
   function refuse(fault: Refusal, status = 400): void {
     const requestId = idOf(undefined)
     context.malformed(requestId, fault, context.source)
-    socket.write(format(refusedAnswer({ refusal: fault, requestId, status }), requestId, false, false))
+    send(format(refusedAnswer({ refusal: fault, requestId, status }), requestId, false, false))
     end()
+  }
+
+  /** ASCII goes out as it lies in memory; that it is ASCII shows in its length. */
+  function send({ text, isAscii }: Written): void {
+    socket.write(text, isAscii ? 'latin1' : 'utf8')
   }
 
   function end(): void {
@@ -168,12 +179,13 @@ export function serveApi(socket: Socket, context: ConnectionContext): ApiConnect
     return given !== undefined && isRequestId(given) ? given : createRequestId(context.now(), context.randomHex)
   }
 
-  function format({ status, contentType, headers, body: text }: ApiAnswer, requestId: string, stays: boolean, isHead: boolean): string {
+  function format({ status, contentType, headers, body: text }: ApiAnswer, requestId: string, stays: boolean, isHead: boolean): Written {
+    const length = Buffer.byteLength(text)
     let head = `${writeStatusLine(status)}date: ${context.date()}\r\nx-request-id: ${requestId}\r\n`
-    if (status !== 304) head += `content-type: ${contentType}\r\ncontent-length: ${Buffer.byteLength(text)}\r\n`
+    if (status !== 304) head += `content-type: ${contentType}\r\ncontent-length: ${length}\r\n`
     for (const [name, value] of headers) head += `${name}: ${value}\r\n`
     if (!stays) head += 'connection: close\r\n'
-    return isHead ? `${head}\r\n` : `${head}\r\n${text}`
+    return { text: isHead ? `${head}\r\n` : `${head}\r\n${text}`, isAscii: length === text.length }
   }
 
   return {

@@ -108,10 +108,11 @@ export async function openCaServer(options: CaServerOptions): Promise<CaServer> 
 
   /** The verdict on a certificate is made once; whether it still holds is asked for each request. */
   function callerOf(socket: TLSSocket): () => Caller {
-    if (socket.getPeerX509Certificate() === undefined) return () => ({ kind: 'nobody' })
     const contextIsCurrent = clock.monotonic() - contextSince > HANDSHAKE_TIME
     let judgedBy = trust
     let verdict = verifyPeerSocket(socket, trust, clock.now(), { contextIsCurrent })
+    // To ask the socket itself would parse what it sent once more.
+    if (!verdict.ok && verdict.reason === 'ERR_TLS_NO_CERTIFICATE') return () => ({ kind: 'nobody' })
     return () => {
       const now = clock.now()
       if (!verdict.ok) {
