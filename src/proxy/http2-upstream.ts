@@ -41,6 +41,10 @@ export interface Http2UpstreamEvents {
 
 /** How long an ended connection waits for the server to end, too. */
 const CLOSE_MS = 2000
+/** So long after something was sent without a byte in return, a server with streams is asked for a sign of life, and has as long to give it. */
+const SILENCE_MS = 10_000
+/** TCP asks where nothing was sent: it is the app that would wait for ever, and we who answer its PINGs. */
+const KEEP_ALIVE_MS = 20_000
 
 export class Http2Upstream implements Flushable {
   readonly endpoint: Endpoint
@@ -59,6 +63,9 @@ export class Http2Upstream implements Flushable {
   readonly #events: Http2UpstreamEvents
   #retired = false
   #endedAt = 0
+  /** Ms since the epoch of what was sent first since a byte came; 0 if nothing was. */
+  #unheardSince = 0
+  #pingedAt = 0
   #gone = false
   #fault: { readonly reason: ReasonCode; readonly detail: string } | undefined
 
@@ -92,6 +99,7 @@ export class Http2Upstream implements Flushable {
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.#fault ??= { reason: 'ERR_UPSTREAM_CLOSED', detail: error.code ?? error.message }
     })
+    socket.setKeepAlive(true, KEEP_ALIVE_MS)
     socket.on('drain', () => this.link.holdData(false))
     socket.on('end', () => socket.destroy())
     socket.on('close', () => this.#onClose())
@@ -110,12 +118,14 @@ export class Http2Upstream implements Flushable {
 
   /** What was read into the buffer that upstreams share. */
   onBytes(count: number): boolean {
+    this.#unheardSince = this.#pingedAt = 0
     this.link.receive(READ_BUFFER.subarray(0, count), this.#clock.monotonic())
     return true
   }
 
   flush(): void {
     for (let piece = this.link.take(); piece !== undefined; piece = this.link.take()) {
+      if (this.#unheardSince === 0) this.#unheardSince = this.#clock.now()
       if (this.#socket.writable && !this.#socket.write(piece)) this.link.holdData(true)
     }
   }
@@ -137,7 +147,14 @@ export class Http2Upstream implements Flushable {
 
   /** @param now ms since the epoch */
   tick(now: number): void {
-    if (this.#endedAt !== 0 && now - this.#endedAt > CLOSE_MS) this.#socket.destroy()
+    if (this.#endedAt !== 0) {
+      if (now - this.#endedAt > CLOSE_MS) this.#socket.destroy()
+    } else if (this.#pingedAt !== 0) {
+      if (now - this.#pingedAt > SILENCE_MS) this.cut('ERR_UPSTREAM_CLOSED', 'no answer to a PING')
+    } else if (this.#unheardSince !== 0 && now - this.#unheardSince > SILENCE_MS && this.link.streams > 0) {
+      this.#pingedAt = now
+      this.link.ping()
+    }
   }
 
   /** At the end of the process: what waits is written, nobody waited for. */

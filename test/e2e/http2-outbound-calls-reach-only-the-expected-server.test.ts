@@ -9,7 +9,9 @@ import { startApp } from '../fakes/apps.ts'
 import { answerWithLength, startH2cApp } from '../fakes/h2c-app.ts'
 import { holdStreams } from '../fakes/held-streams.ts'
 import { createTestMesh, type TestSvid } from '../support/authority.ts'
-import { goaway, settings } from '../support/http2-frames.ts'
+import { createFrameCutter } from '../support/frame-cutter.ts'
+import { ACK, frame, goaway, PREFACE, settings } from '../support/http2-frames.ts'
+import { movableClock } from '../support/fixed-clock.ts'
 import { ask, grpcHeaders, openPlainSession } from '../support/http2-client.ts'
 import { outboundTo } from '../support/outbound-entries.ts'
 import { type RunningSidecar, runSidecar } from '../support/sidecar.ts'
@@ -103,6 +105,49 @@ test('a server that never says its settings is given up after the time to connec
   using session = openPlainSession(calling.outboundPort)
   assert.equal((await ask(session, { ':path': '/' })).headers[':status'], 504)
   assert.equal((await outboundRecord(calling))['reason'], 'ERR_UPSTREAM_CONNECT_TIMEOUT')
+})
+
+test('a server that has vanished is noticed while calls wait for it; one that is only slow is not taken for it', async () => {
+  const mesh = await createTestMesh()
+  for (const answers of [true, false]) {
+    const pinged = Promise.withResolvers<void>()
+    const requested = Promise.withResolvers<void>()
+    await using server = await startBare(await mesh.issue(CATALOG), ['h2'], (socket) => {
+      socket.write(settings())
+      let skipped = 0
+      let ponged = false
+      const cut = createFrameCutter(({ type, flags, payload }) => {
+        if (type === 'HEADERS') requested.resolve()
+        if (type === 'SETTINGS' && flags === ACK && ponged) pinged.resolve()
+        if (type !== 'PING' || flags !== 0) return
+        if (!answers) return pinged.resolve()
+        // What is acknowledged was read, and the answer before it.
+        ponged = true
+        socket.write(Buffer.concat([frame('PING', ACK, 0, payload), settings()]))
+      })
+      socket.on('data', (chunk: Buffer) => {
+        const start = Math.min(PREFACE.length - skipped, chunk.length)
+        skipped += start
+        cut(chunk.subarray(start))
+      })
+    })
+    const clock = movableClock()
+    await using calling = await runSidecar({ mesh, clock, path: CART, outbound: outboundTo([server.port], CATALOG, H2) })
+    using session = openPlainSession(calling.outboundPort)
+    const waiting = ask(session, grpcHeaders('/a/b'))
+    await requested.promise
+    clock.forward(15_000)
+    await pinged.promise
+    clock.forward(15_000)
+    if (answers) {
+      // A second call in the time that would have ended a silent server.
+      const other = ask(session, { ...grpcHeaders('/c/d'), 'grpc-timeout': '1m' })
+      assert.equal((await other).headers['grpc-status'], '4')
+      assert.equal(session.destroyed, false)
+      assert.equal(server.sockets[0]!.destroyed, false)
+      session.destroy()
+    } else assert.equal((await waiting).headers['grpc-status'], '14')
+  }
 })
 
 test('a server that breaks the protocol or goes away at once is a bad gateway, and is not called without end', async () => {

@@ -35,6 +35,13 @@ export function writeSettingsAck(output: Output): void {
 }
 
 /** Answers a PING with the 8 bytes it brought. */
+/** Of no content: whoever sends one has no other under way. */
+export function writePing(output: Output): void {
+  begin(output, 8, FRAME_PING, 0, 0)
+  output.bytes.fill(0, output.position, output.position + 8)
+  output.position += 8
+}
+
 export function writePingAck(output: Output, bytes: Buffer, start: number): void {
   begin(output, 8, FRAME_PING, FLAG_ACK, 0)
   bytes.copy(output.bytes, output.position, start, start + 8)

@@ -8,6 +8,7 @@ import type { ReasonCode } from '#base/reasons'
 import type { HeaderList } from '#http/header-list'
 import { createHttp2ClientCodec, type Http2ClientCodec, type Http2ClientOptions, type OutgoingRequest } from './client-codec.ts'
 import type { Http2Connection } from './connection.ts'
+import { writePing } from './frame-writer.ts'
 import type { PeerSettings } from './peer-settings.ts'
 import { CANCEL, DEFAULT_WINDOW, type Http2Fault, NO_ERROR } from './protocol.ts'
 import type { Http2Exchange, RelayExchange } from './relay-exchange.ts'
@@ -38,6 +39,8 @@ export interface Http2Link<C> {
   take(): Buffer | undefined
   /** While the socket takes no more, bodies wait, and their callers with them. */
   holdData(held: boolean): void
+  /** Asks the server for a sign of life. */
+  ping(): void
   /** Says to the server that we end the connection. */
   goaway(): void
   /** The connection is gone: whatever runs on it fails. */
@@ -161,6 +164,11 @@ export class RelayLink<C> implements Http2Link<C> {
 
   holdData(held: boolean): void {
     this.connection.holdData(held)
+    this.#handler.onOutput?.()
+  }
+
+  ping(): void {
+    if (this.connection.fault === undefined) writePing(this.connection.output)
     this.#handler.onOutput?.()
   }
 
