@@ -44,7 +44,10 @@ export async function startEchoServer(): Promise<EchoServer> {
       const own = new grpc.Metadata()
       for (const [name, value] of Object.entries(call.metadata.getMap())) if (name.startsWith('x-')) own.set(name, value)
       const [fail] = call.metadata.get('x-fail')
-      if (fail !== undefined) return answer({ code: Number(fail) as grpc.status, details: 'as asked: 100 % “schräg”', metadata: own })
+      if (fail !== undefined) {
+        const failure: object = { code: Number(fail), details: 'as asked: 100 % “schräg”', metadata: own }
+        return answer(failure)
+      }
       call.sendMetadata(own)
       answer(null, call.request, own)
     },

@@ -1,5 +1,5 @@
 /** Callers over HTTP/2 with a certificate: Node's own client, and bare frames for what no client would send. */
-import { type ClientHttp2Session, connect, type OutgoingHttpHeaders } from 'node:http2'
+import { type ClientHttp2Session, connect, type OutgoingHttpHeaders, type Settings } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { TestSvid } from './authority.ts'
@@ -10,12 +10,15 @@ import { dial } from './mtls-client.ts'
 type Credentials = Pick<TestSvid, 'certificatePem' | 'keyPem' | 'bundlePem'>
 
 /** `using` it ends it with the test. */
-export function openSession(port: number, svid: Credentials): ClientHttp2Session & Disposable {
+export function openSession(port: number, svid: Credentials, own: Settings = {}): ClientHttp2Session & Disposable {
   const session = connect(`https://127.0.0.1:${port}`, {
     cert: svid.certificatePem,
     key: svid.keyPem,
     rejectUnauthorized: false,
     ALPNProtocols: ['h2'],
+    settings: own,
+    // Else it resets its own streams that are given a large body at once.
+    maxSessionMemory: 1000,
   })
   session.on('error', () => {})
   return Object.assign(session, { [Symbol.dispose]: () => session.destroy() })
