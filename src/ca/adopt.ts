@@ -15,27 +15,29 @@ export interface AdoptOptions {
   readonly store: Pick<Store, 'trust' | 'changeAuthorities'>
   readonly keys: AuthorityKeys
   readonly trustDomain: string
+  /** Where its files are: a folder that need not be written to. Default: that of the keys. */
+  readonly folder?: string | undefined
   /** Ms since the epoch. */
   readonly now: number
 }
 
 /**
- * Takes over the authority in the folder of the keys if the store has none yet.
+ * Takes over the authority in the folder if the store has none yet.
  * @returns the id of what was taken over; undefined if there was an authority already
  * @throws ERR_AUTHORITY_UNUSABLE, ERR_CA_NO_AUTHORITY, ERR_CA_STORE…
  */
-export async function adoptAuthority({ store, keys, trustDomain, now }: AdoptOptions): Promise<string | undefined> {
+export async function adoptAuthority({ store, keys, trustDomain, folder = keys.folder, now }: AdoptOptions): Promise<string | undefined> {
   const { authorities, sequence } = await store.trust()
   if (authorities.length > 0) return undefined
-  const missing = Object.values(FILES).filter((name) => !existsSync(join(keys.folder, name)))
+  const missing = Object.values(FILES).filter((name) => !existsSync(join(folder, name)))
   if (missing.length > 0) {
     throw new PosternError(
       'ERR_CA_NO_AUTHORITY',
-      `The store holds no authority, and ${keys.folder} has no ${missing.join(', no ')}. \`postern ca init DIR --trust-domain ${trustDomain}\` makes an authority; put its files there.`,
+      `The store holds no authority, and ${folder} has no ${missing.join(', no ')}. \`postern ca init DIR --trust-domain ${trustDomain}\` makes an authority; put its files there.`,
     )
   }
-  const text = (name: string): string => readFileSync(join(keys.folder, name), 'utf8')
-  const key = `file:${FILES.key}`
+  const text = (name: string): string => readFileSync(join(folder, name), 'utf8')
+  const key = folder === keys.folder ? `file:${FILES.key}` : keys.add(FILES.key, text(FILES.key))
   const chain = `${text(FILES.certificate).trimEnd()}\n${text(FILES.root)}`
   const { keyId, notAfter } = loadSigningAuthority({ certificatesPem: chain, trustDomain, keyPem: keys.read(key) })
   const x509: AuthorityRecord = { id: keyId, kind: 'x509', state: 'active', chain, key, notAfter, changedAt: now }

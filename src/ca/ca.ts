@@ -66,7 +66,7 @@ export async function startCa(options: CaOptions): Promise<RunningCa> {
   const { config, store, clock, log, records, metrics } = options
   const { trustDomain } = config
   const keys = openAuthorityKeys(config.keys.folder)
-  const adopted = await adoptAuthority({ store, keys, trustDomain, now: clock.now() })
+  const adopted = await adoptAuthority({ store, keys, trustDomain, folder: config.authority, now: clock.now() })
   if (adopted !== undefined) log.info({ authority: adopted }, `took over the authority in ${keys.folder}`)
   const refreshHint = Math.max(1, Math.round(config.refreshHint / 1000))
   const published = await openPublished({ store, issuers: createIssuerCache(keys, trustDomain), trustDomain, refreshHint, log })

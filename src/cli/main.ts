@@ -15,6 +15,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   certs: async () => (await import('./certs.ts')).certs,
   controller: async () => (await import('./controller.ts')).controllerCommand,
   inject: async () => (await import('./inject.ts')).injectCommand,
+  install: async () => (await import('./install.ts')).installCommand,
   redirect: async () => (await import('./redirect.ts')).redirectCommand,
 }
 

@@ -123,6 +123,8 @@ export interface CaConfig {
   readonly health: Address | undefined
   readonly store: StoreConfig
   readonly keys: KeysConfig
+  /** Folder of the first authority, from which it is taken over; undefined: that of the keys. Absolute. */
+  readonly authority?: string
   /** Lives in ms. `max`: what a caller may ask for at most. */
   readonly svid: {
     readonly x509: number

@@ -71,6 +71,7 @@ const spec = map({
   health: optional(orOff(address())),
   store: required(storeReader),
   keys: required(keys),
+  authority: optional(filePath),
   svid: optional(
     map({
       x509: optional(span('1s', '90d'), CA_DEFAULTS.svid.x509),
@@ -187,6 +188,7 @@ function toConfig(read: Spec, whole: Whole): CaConfig | undefined {
     store,
     keys,
     svid: lives,
+    ...(read.authority !== undefined && { authority: read.authority }),
     attest,
     limits,
     refreshHint,

@@ -7,6 +7,7 @@ import type { IdentityFeed } from '#config/snapshot'
 import type { KubeClient } from '#kube/client'
 import type { Log } from '#telemetry/log'
 import type { Metrics } from '#telemetry/metrics'
+import { publishConfigMaps, publishTrustBundle } from './bundle-publisher.ts'
 import { countSidecars, createStatusWriter } from './policy-status.ts'
 import { followMesh, type Mesh } from './snapshot/mesh.ts'
 import { RESOURCES } from './snapshot/objects.ts'
@@ -82,21 +83,35 @@ export async function startController(options: ControllerOptions): Promise<Contr
   metrics.observe('postern_mesh_sidecars', 'Sidecars that were heard of lately.', () => snapshots.reports().length)
   const status = createStatusWriter(client, replica, clock, onFault)
 
+  async function trustWebhook(): Promise<void> {
+    const changed = await publishWebhookBundle(client, ownBundle(feed, trustDomain))
+    if (changed > 0) log.info({ configurations: changed }, 'the webhook is trusted under our bundle')
+  }
+
+  async function publishBundle(): Promise<void> {
+    const bundle = ownBundle(feed, trustDomain)
+    const { trustBundle: signer } = injection
+    if (signer === undefined) {
+      const namespaces = await publishConfigMaps(client, mesh.injectedNamespaces(), bundle)
+      if (namespaces.length > 0) log.info({ namespaces }, 'the trust bundle is published')
+    } else if (await publishTrustBundle(client, signer, bundle)) log.info({ signer }, 'the trust bundle is published')
+  }
+
+  async function writeStatuses(): Promise<void> {
+    const reports = snapshots.reports()
+    await status.write(
+      [
+        { resource: RESOURCES.policies, policies: mesh.policies },
+        { resource: RESOURCES.clusterPolicies, policies: mesh.clusterPolicies },
+      ],
+      (namespace) => countSidecars(reports, namespace, (of) => mesh.snapshot(of)?.digest),
+    )
+  }
+
+  /** One that fails does not keep the others from their turn. */
   async function keepUp(): Promise<void> {
-    try {
-      const changed = await publishWebhookBundle(client, ownBundle(feed, trustDomain))
-      if (changed > 0) log.info({ configurations: changed }, 'the webhook is trusted under our bundle')
-      if (!mesh.synced) return
-      const reports = snapshots.reports()
-      await status.write(
-        [
-          { resource: RESOURCES.policies, policies: mesh.policies },
-          { resource: RESOURCES.clusterPolicies, policies: mesh.clusterPolicies },
-        ],
-        (namespace) => countSidecars(reports, namespace, (of) => mesh.snapshot(of)?.digest),
-      )
-    } catch (error) {
-      onFault(error as PosternError)
+    for (const step of mesh.synced ? [trustWebhook, publishBundle, writeStatuses] : [trustWebhook]) {
+      await step().catch((error: unknown) => onFault(error as PosternError))
     }
   }
 
@@ -118,6 +133,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
     })
   }
   const timer = setInterval(pass, interval)
+  const endMesh = mesh.subscribe(pass)
   const endFeed = feed.subscribe(() => {
     webhook.apply(feed.current)
     snapshots.apply(feed.current)
@@ -135,6 +151,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
     },
     close() {
       clearInterval(timer)
+      endMesh()
       endFeed()
       mesh.close()
       webhook.close()

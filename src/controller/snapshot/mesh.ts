@@ -20,6 +20,8 @@ export interface Mesh {
   subscribe(listener: () => void): () => void
   /** Value of `postern.dev/inject` on a namespace. */
   injectLabel(namespace: string): string | undefined
+  /** Names of those with `postern.dev/inject: enabled`. */
+  injectedNamespaces(): readonly string[]
   readonly policies: Iterable<PolicyObject>
   readonly clusterPolicies: Iterable<PolicyObject>
   /** Resolves when everything was listed once. */
@@ -76,7 +78,7 @@ export function followMesh(options: MeshOptions): Mesh {
           if (namespace === undefined) snapshots.clear()
           else snapshots.delete(namespace)
         }
-        if (affects !== 'labels') changed()
+        changed()
       },
     })
   }
@@ -119,6 +121,10 @@ export function followMesh(options: MeshOptions): Mesh {
       }
       return undefined
     },
+    injectedNamespaces: () =>
+      [...namespaces.objects.values()]
+        .filter(({ metadata }) => metadata.labels?.['postern.dev/inject'] === 'enabled' && metadata.deletionTimestamp === undefined)
+        .map(({ metadata }) => metadata.name),
     policies: { [Symbol.iterator]: () => policies.objects.values() },
     clusterPolicies: { [Symbol.iterator]: () => clusterPolicies.objects.values() },
     ready: Promise.all(all.map(({ ready }) => ready)).then(() => undefined),
