@@ -2,7 +2,8 @@
  * Speaks to the certificate authority (docs/ca-api.md). Its server is verified before anything is sent: by our own verdict, and pinned to
  * `spiffe://<trust domain>/postern/ca`. What fails is a value with a sentence, and says whether to come back later.
  */
-import { Client } from 'undici'
+import request from 'undici/lib/api/api-request.js'
+import Client from 'undici/lib/dispatcher/client.js'
 import type { Clock } from '#base/clock'
 import { PosternError } from '#base/errors'
 import type { ReasonCode } from '#base/reasons'
@@ -108,7 +109,7 @@ export function createCaClient({ address, clock, timeout = TIMEOUT }: CaClientOp
         statusCode,
         headers,
         body: content,
-      } = await clientFor(credentials).request({
+      } = await request.call(clientFor(credentials), {
         method,
         path,
         headers: {
