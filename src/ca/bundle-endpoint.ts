@@ -30,7 +30,7 @@ export interface BundleEndpointOptions {
   readonly log: Log
 }
 
-const FILES_INTERVAL = 5_000
+const FILES_INTERVAL = 1_000
 const TIMEOUT = 10_000
 
 /** @throws PosternError ERR_LISTEN, ERR_CONFIG_FILE */
