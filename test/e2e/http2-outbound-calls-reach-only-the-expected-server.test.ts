@@ -107,6 +107,28 @@ test('a server that never says its settings is given up after the time to connec
   assert.equal((await outboundRecord(calling))['reason'], 'ERR_UPSTREAM_CONNECT_TIMEOUT')
 })
 
+test('calls that fail together cost one handshake, and those that follow soon wait for the next', async () => {
+  const mesh = await createTestMesh()
+  let dialled = 0
+  const server = createServer((socket) => {
+    dialled++
+    socket.destroy()
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  await using calling = await runSidecar({ mesh, path: CART, outbound: outboundTo([port], CATALOG, H2) })
+  using session = openPlainSession(calling.outboundPort)
+  for (let round = 1; round <= 3; round++) {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => ask(session, { ':path': '/' })))
+    assert.deepEqual(
+      answers.map(({ headers }) => headers[':status']),
+      answers.map(() => 502),
+    )
+  }
+  assert.ok(dialled <= 6, `${dialled} connections for 150 calls`)
+  await new Promise((resolve) => void server.close(resolve))
+})
+
 test('a server that has vanished is noticed while calls wait for it; one that is only slow is not taken for it', async () => {
   const mesh = await createTestMesh()
   for (const answers of [true, false]) {

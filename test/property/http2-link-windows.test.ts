@@ -11,10 +11,11 @@ import type { LinkedRelay } from '#wire/http2/relay-contract'
 import type { RelayExchange } from '#wire/http2/relay-exchange'
 import { createHttp2Link, type Http2Link, LINK_WINDOW } from '#wire/http2/relay-link'
 import { CALLER_WINDOW } from '#wire/http2/relay-windows'
-import { goaway, headers, literals, PREFACE, takeAll } from '../support/http2-frames.ts'
+import { data, frame, goaway, headers, literals, PREFACE, takeAll } from '../support/http2-frames.ts'
 import { asCame, testRelayOptions, testResources } from '../support/http2-relay.ts'
 import { WindowModel } from '../support/http2-window-model.ts'
-import { grpcFields } from '../support/relay-in-memory.ts'
+import { linkedInMemory } from '../support/linked-relay-in-memory.ts'
+import { grpcFields, request, response } from '../support/relay-in-memory.ts'
 
 const OPERATIONS = [
   'open',
@@ -333,4 +334,49 @@ test('windows over shared links are kept to by all, none of their bytes is lost 
   )
   assert.ok(rewound > 20, `requests were taken back: ${rewound}`)
   assert.ok(accounted > 500, `streams were accounted for: ${accounted}`)
+})
+
+test('whatever a server sends, it harms its own streams alone: every exchange ends once, and what goes out is whole frames', () => {
+  const frames = fc.oneof(
+    fc
+      .tuple(fc.nat(10), fc.nat(255), fc.nat(6), fc.uint8Array({ maxLength: 40 }))
+      .map(([type, flags, stream, payload]) => frame(type, flags, stream, payload)),
+    fc.nat(6).map((stream) => headers(stream, literals([[':status', '200']]), stream % 2 === 0)),
+    fc.nat(6).map((stream) => data(stream, 100, stream % 2 === 0)),
+    fc.uint8Array({ maxLength: 30 }).map((bytes) => Buffer.from(bytes)),
+  )
+  fc.assert(
+    fc.property(fc.array(frames, { maxLength: 30 }), fc.integer({ min: 1, max: 4 }), (hostile, requests) => {
+      const memory = linkedInMemory(({ links, exchanges }) => ({
+        onRequest: (exchange) => exchange.forward(asCame(exchange.request!), links[(exchanges.length - 1) % 2]!.link),
+        onUnprocessed: (exchange) => {
+          if (exchange.rewind()) exchange.forward(asCame(exchange.request!), links[1]!.link)
+        },
+      }))
+      const [first, second] = memory.links
+      for (let index = 0; index < 2 * requests; index++) memory.caller(request(1 + 2 * index))
+      const toSecond = [...second!.toServer()]
+      // Throws at output that is no whole frames.
+      for (const bytes of hostile) {
+        first!.server(bytes)
+        memory.toCaller()
+      }
+      first!.link.closed('ERR_UPSTREAM_CLOSED', '')
+      toSecond.push(...second!.toServer())
+      memory.toCaller()
+      const ids = toSecond.filter((line) => line.startsWith('HEADERS')).map((line) => Number(line.split(' ')[1]))
+      assert.ok(ids.length >= requests)
+      for (const id of ids) second!.server(response(id))
+      memory.toCaller()
+      assert.equal(memory.ended.length, 2 * requests)
+      assert.equal(new Set(memory.ended).size, 2 * requests)
+      // Those of the second server are answered, whatever the first did.
+      for (const [index, exchange] of memory.exchanges.entries()) if (index % 2 === 1) assert.equal(exchange.status, 200)
+      assert.deepEqual(
+        memory.events.filter((event) => event.startsWith('downstream')),
+        [],
+      )
+    }),
+    { numRuns: 500 },
+  )
 })
