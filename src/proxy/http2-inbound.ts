@@ -35,6 +35,9 @@ const RESOURCES = { slabs: createSlabPool(), scratch: createScratch() }
 
 /** So many requests of one connection before others have their turn: a millisecond or two. */
 const HEADS_PER_TURN = 32
+/** Bytes that wait for the caller to read, beyond which nothing more of it is read. */
+const MOST_UNREAD = 262_144
+
 
 /** How long a connection may take to finish after its last stream, ms. */
 const CLOSE_MS = 2000
@@ -276,7 +279,10 @@ export class Http2Inbound implements LiveConnection {
       this.#touched = this.#listener.registry.coarseNow
       this.#receive(chunk)
     })
-    this.#caller.on('drain', () => this.#resumeApp())
+    this.#caller.on('drain', () => {
+      this.#resumeApp()
+      this.#resumeCaller()
+    })
     this.#caller.on('end', () => this.#listener.registry.leave(() => this.#caller.end()))
     this.#caller.on('error', () => {})
     this.#caller.on('close', () => this.#destroy())
@@ -306,7 +312,7 @@ export class Http2Inbound implements LiveConnection {
   }
 
   #resumeCaller(): void {
-    if (!this.#relay.behind && !this.#app.writableNeedDrain) this.#caller.resume()
+    if (!this.#relay.behind && !this.#app.writableNeedDrain && this.#caller.writableLength <= MOST_UNREAD) this.#caller.resume()
   }
 
   #onAppBytes(count: number): boolean {
@@ -327,6 +333,8 @@ export class Http2Inbound implements LiveConnection {
     const relay = this.#relay
     for (let piece = relay.takeDownstream(); piece !== undefined; piece = relay.takeDownstream()) {
       if (this.#caller.writable && !this.#caller.write(piece)) this.#appPaused = true
+    // Refusals and acknowledgements are made here: nothing but this holds back a caller that asks and never reads.
+    if (this.#caller.writableLength > MOST_UNREAD) this.#caller.pause()
     }
     for (let piece = relay.takeUpstream(); piece !== undefined; piece = relay.takeUpstream()) {
       if (this.#app.writable && !this.#app.write(piece)) this.#caller.pause()

@@ -1,6 +1,6 @@
 /** Callers and apps that attack with HTTP/2 frames (docs/security-tests.md). What a flood costs others is in test/e2e. */
 import assert from 'node:assert/strict'
-import { globSync, readFileSync } from 'node:fs'
+import { closeSync, globSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
 import { test } from 'node:test'
@@ -238,12 +238,41 @@ test('26 · floods of PING, SETTINGS, PRIORITY, empty frames, credits of one byt
     assert.equal((await ask(other, { ':path': '/' })).headers[':status'], 200, what)
     await assertCalmed(sidecar, flooder, what)
   }
-  // Acknowledgements that are not read do not pile up either.
+  // Acknowledgements that are not read are counted all the same.
   using deaf = await openRawHttp2(sidecar.port, svid)
   deaf.socket.pause()
   deaf.socket.write(Buffer.concat(Array.from({ length: 5000 }, () => ping())))
   await sidecar.record((record) => record['reason'] === 'ERR_HTTP2_FLOOD')
   assert.equal((await ask(other, { ':path': '/' })).headers[':status'], 200)
+})
+
+test('26 · answers that are asked for and never read', async (t) => {
+  await using app = await startH2cApp(answerWithLength)
+  const nowhere = openSync('/dev/null', 'w')
+  await using sidecar = await startSidecarProcess({
+    app: app.port,
+    inbound: H2,
+    policy: '- allow: { and: [http_path: /ok] }\n',
+    stdout: nowhere,
+  })
+  closeSync(nowhere)
+  const svid = await sidecar.mesh.issue('/ns/test/sa/caller')
+  using other = openSession(sidecar.port, svid)
+  using deaf = await openRawHttp2(sidecar.port, svid)
+  deaf.socket.pause()
+  const ASKED = 400_000
+  const block = requestBlock('/no')
+  deaf.socket.write(Buffer.concat(Array.from({ length: ASKED }, (_, index) => headers(2 * index + 1, block))))
+  // Until no more is answered in the time that another caller takes for twenty requests.
+  let refused = -1
+  for (;;) {
+    for (let index = 0; index < 20; index++) assert.equal((await ask(other, { ':path': '/ok' })).headers[':status'], 200)
+    const now = await sidecar.metric('postern_requests_total', 'decision="deny"')
+    if (now === refused && now > 0) break
+    refused = now
+  }
+  t.diagnostic(`${refused} of ${ASKED} refusals were made for a caller that reads none; the rest waits in its own memory`)
+  assert.ok(refused < ASKED, 'it is not read on without end')
 })
 
 /** `POSTERN_SESSIONS=10000` is the full run. */
