@@ -7,7 +7,7 @@ import { readBundle } from '#pki/bundle'
 import { generatePrivateKey, privateKeyPem } from '#pki/keys'
 import { requestSvid } from '#pki/request-svid'
 import { readWorkloadIdentity } from '#pki/workload-identity'
-import { heldOf, keysOf, startTestCa, type Held, type TestCa, TRUST_DOMAIN } from '../support/ca.ts'
+import { heldOf, keysOf, startTestCa, type Held, type JsonObject, type TestCa, TRUST_DOMAIN } from '../support/ca.ts'
 
 const HOUR = 3_600_000
 const RULES: RotationRules = { refreshHint: 1000, svidLife: 8 * HOUR }
@@ -50,7 +50,7 @@ async function renew(ca: TestCa, held: Held): Promise<Held> {
   return heldOf(answer, privateKeyPem(key))
 }
 
-function roots(body: Readonly<Record<string, any>>): number {
+function roots(body: JsonObject): number {
   return readBundle(JSON.stringify(body['bundle']), TRUST_DOMAIN, 'answer').roots.length
 }
 

@@ -40,11 +40,14 @@ export interface TestCa {
   readonly restart: (clock?: Clock) => Promise<void>
 }
 
+// oxlint-disable-next-line typescript/no-explicit-any -- answers, whose form is what the tests look at
+export type JsonObject = Readonly<Record<string, any>>
+
 export interface Held {
   readonly certificatePem: string
   readonly keyPem: string
   readonly bundlePem: string
-  readonly answer: Readonly<Record<string, any>>
+  readonly answer: JsonObject
 }
 
 export interface PostOptions {
@@ -55,7 +58,7 @@ export interface PostOptions {
 export interface CaAnswer {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly body: Readonly<Record<string, any>>
+  readonly body: JsonObject
   readonly text: string
 }
 
@@ -182,9 +185,9 @@ export function keysOf({ config }: Pick<TestCa, 'config'>): ReturnType<typeof op
   return openAuthorityKeys(config.keys.folder)
 }
 
-function parse(text: string): Record<string, any> {
+function parse(text: string): JsonObject {
   try {
-    return JSON.parse(text) as Record<string, any>
+    return JSON.parse(text) as JsonObject
   } catch {
     return {}
   }

@@ -15,7 +15,7 @@ export interface CsrWishes {
 /** By @peculiar/x509. @returns DER */
 export async function wishfulCsr(privateKey: KeyObject, { subject = '', extensions = [], attributes = [] }: CsrWishes): Promise<Buffer> {
   const { key, hash } = signingKeyOf(privateKey)
-  const publicKey = publicKeyOf(privateKey).toCryptoKey({ ...key.algorithm, hash } as never, true, ['verify'])
+  const publicKey = publicKeyOf(privateKey).toCryptoKey({ ...key.algorithm, hash }, true, ['verify'])
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
     name: subject,
     keys: { privateKey: key, publicKey },
