@@ -114,7 +114,7 @@ export async function startFakeCa(setup: FakeCaSetup = {}): Promise<FakeCa> {
     for (const look of waiting) look(seen)
     const answer = (await ca.answer?.(seen)) ?? (await answerTo(seen, verdict?.ok === false ? verdict.reason : undefined))
     if (answer.status === undefined) ca.spoil?.(seen.path, answer.body as Record<string, any>)
-    send(response, answer)
+    send(response, { ...answer, headers: { ...dateOf(ca.now()), ...answer.headers } })
   }
 
   async function answerTo({ path, body, peer }: SeenRequest, refused: string | undefined): Promise<FakeAnswer> {
@@ -148,6 +148,7 @@ export async function startFakeCa(setup: FakeCaSetup = {}): Promise<FakeCa> {
         },
       }
     }
+    if (path === '/v1/bundle') return { body: bundleNow() }
     return problem(404, 'ERR_CA_PATH', 'no such path')
   }
 
@@ -201,6 +202,11 @@ export async function startFakeCa(setup: FakeCaSetup = {}): Promise<FakeCa> {
 
 function problem(status: number, code: string, detail: string): FakeAnswer {
   return { status, body: { title: 'Refused', status, code, detail, request_id: 'r' } }
+}
+
+/** As one whose clock is wrong. */
+function dateOf(now: number): Readonly<Record<string, string>> {
+  return { date: new Date(now).toUTCString() }
 }
 
 function send(response: ServerResponse, { status = 200, headers = {}, body }: FakeAnswer): void {

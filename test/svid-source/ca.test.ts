@@ -9,6 +9,7 @@ import { type Clock, systemClock } from '#base/clock'
 import type { PosternError } from '#base/errors'
 import { parseSpiffeId } from '#identity/spiffe-id'
 import { createCaSvidSource } from '#svid-source/ca'
+import { openSvidSource } from '#svid-source/open'
 import type { SvidSource } from '#svid-source/source'
 import { createTestMesh } from '../support/authority.ts'
 import { shiftedClock } from '../support/shifted-clock.ts'
@@ -363,6 +364,36 @@ test('a revocation of a kind that is not known is refused: acknowledging it woul
   ca.sequence++
   while (!observed.includes('poll ERR_CA_ANSWER')) await new Promise((resolve) => setTimeout(resolve, 10))
   assert.equal(source.origin!().sequence, 1)
+})
+
+test('what the authority revokes and a file has revoked before is acknowledged all the same', async (t) => {
+  await using ca = await startFakeCa()
+  const folder = makeFolder(t)
+  writeFileSync(join(folder, 'bundle.pem'), ca.mesh.bundlePem)
+  writeFileSync(join(folder, 'token'), 'secret')
+  writeFileSync(join(folder, 'revoked.json'), '[{"kind":"id","value":"spiffe://example.org/ns/test/sa/thief"}]')
+  const source = await openSvidSource(
+    {
+      identity: {
+        kind: 'ca',
+        address: { kind: 'tcp', host: '127.0.0.1', port: ca.port },
+        trustDomain: undefined,
+        bundle: join(folder, 'bundle.pem'),
+        attest: { method: 'joinToken', file: join(folder, 'token') },
+        cache: undefined,
+      },
+      federation: [],
+      revocations: join(folder, 'revoked.json'),
+    },
+    { clock: systemClock, log: createRecordingLog() },
+  )
+  t.after(() => source.close())
+  source.applied?.(source.current)
+  source.subscribe(() => source.applied?.(source.current))
+  ca.revocations.push({ kind: 'id', value: 'spiffe://example.org/ns/test/sa/thief', authority: '', until: null })
+  ca.sequence = 2
+  await ca.seen((request) => isPoll(request) && request.body['sequence'] === 2)
+  assert.equal(source.current.trust.revocations.isRevoked(peer('/ns/test/sa/thief')), true)
 })
 
 test('who is told to renew now does, soon', async (t) => {
