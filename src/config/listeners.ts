@@ -19,13 +19,17 @@ export function checkListeners(config: SidecarConfig, document: LocatedValue, pr
   if (config.inbound.length === 0 && config.outbound.length === 0 && config.mesh?.redirect === undefined) {
     complain('ERR_CONFIG_MISSING_KEY', at('spec'), 'There is neither `spec.inbound` nor `spec.outbound`: the sidecar would do nothing.')
   }
-  for (const [index, { app, unsafeApp }] of config.inbound.entries()) {
+  for (const [index, { app, unsafeApp, plaintext, protocol }] of config.inbound.entries()) {
     const where = at('spec', 'inbound', index, 'app')
     const path = `spec.inbound[${index}].app`
     if (!unsafeApp && !isLoopback(app)) {
       const others =
         'others can reach it there around the sidecar. Bind it to 127.0.0.1, or set `unsafeApp: true` if the network keeps them away'
       complain('ERR_CONFIG_UNSAFE', where, `\`${path}\` is \`${formatAddress(app)}\`, neither loopback nor a Unix socket: ${others}.`)
+    }
+    if (plaintext.allow && protocol === 'tcp') {
+      const message = `\`spec.inbound[${index}].plaintext\` is for listeners of HTTP: of opaque bytes nobody can tell whether they are meant to be TLS.`
+      complain('ERR_CONFIG_VALUE', at('spec', 'inbound', index, 'plaintext'), message)
     }
     if (app.kind === 'tcp' && app.port === 0) complain('ERR_CONFIG_VALUE', where, `\`${path}\` needs a port from 1 to 65535.`)
   }

@@ -39,6 +39,7 @@ export const DEFAULTS = {
   jwks: { refresh: 300_000, keep: 43_200_000 },
   records: { decisions: 'all', allowed: 1, onOverload: 'drop' },
   onExpiry: 'cut',
+  plaintext: { allow: false, report: true },
   /** Beside the document. */
   admin: 'unix:postern-admin.sock',
   health: '0.0.0.0:7020',
@@ -164,6 +165,14 @@ export interface PathsConfig extends PathRules {
   readonly overrideHeaders: boolean
 }
 
+/** Callers without mutual TLS, while a fleet moves to it. */
+export interface PlaintextConfig {
+  /** They are let in as unauthenticated, for policy to decide. */
+  readonly allow: boolean
+  /** Who they are is kept and counted. */
+  readonly report: boolean
+}
+
 export interface InboundConfig {
   readonly listen: TcpAddress
   readonly app: Address
@@ -179,6 +188,7 @@ export interface InboundConfig {
   readonly assertion: AssertionConfig | undefined
   /** What becomes of that which runs when the reason it was admitted for is gone: cut at once, or given the time of `drain` to finish. */
   readonly onExpiry: 'cut' | 'drain'
+  readonly plaintext: PlaintextConfig
 }
 
 export interface AssertionConfig {

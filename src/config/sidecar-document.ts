@@ -6,7 +6,7 @@ import { isTrustDomain } from '#identity/spiffe-id'
 import { bundleEndpoint, checkEndpoints } from './federation.ts'
 import { checkListeners } from './listeners.ts'
 import { mesh, meshPolicies, probes } from './mesh-document.ts'
-import { exactlyOne, list, map, named, notYet, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
+import { exactlyOne, list, map, named, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
 import {
   address,
   filePath,
@@ -110,7 +110,10 @@ const inboundEntry = map({
   unknownTokens: optional(word(['refuse', 'pass']), DEFAULTS.unknownTokens),
   assertion: optional(assertion),
   onExpiry: optional(word(['cut', 'drain']), DEFAULTS.onExpiry),
-  plaintext: notYet('a listener without TLS', 'remove it'),
+  plaintext: optional(
+    map({ allow: optional(flag, DEFAULTS.plaintext.allow), report: optional(flag, DEFAULTS.plaintext.report) }),
+    DEFAULTS.plaintext,
+  ),
 })
 
 const outboundEntry = map({
@@ -271,8 +274,8 @@ function defaultAddress(text: string, place: Place): SidecarConfig['health'] {
 }
 
 function toInbound(entry: Read<typeof inboundEntry>): InboundConfig {
-  const { listen, app, unsafeApp, protocol, unknownTokens, assertion: asserted, onExpiry } = entry
-  const ours = { unknownTokens, assertion: asserted, onExpiry }
+  const { listen, app, unsafeApp, protocol, unknownTokens, assertion: asserted, onExpiry, plaintext } = entry
+  const ours = { unknownTokens, assertion: asserted, onExpiry, plaintext }
   return { listen, app, unsafeApp, protocol, ...toBounds(entry), paths: toPaths(entry.paths), ...ours }
 }
 

@@ -31,6 +31,7 @@ export function adminSources({ sidecar, source, ring, clock, digestOf, drain, se
     digestOf,
     identity: () => describeIdentity(source.current, source.identityOrigin()),
     policies: () => describePolicies(source.current),
+    plaintext: (limit) => sidecar.plaintext.list(limit),
     connections: (limit) => sidecar.registry.describe(limit),
     config: () => ({
       generation: source.current.generation,

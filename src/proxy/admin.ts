@@ -13,6 +13,7 @@ import { LOG_LEVELS } from '#telemetry/log'
 import type { Log, LogLevel } from '#telemetry/log'
 import { listenPrivately } from '#telemetry/private-socket'
 import { withoutSecrets } from '#telemetry/without-secrets'
+import type { PlaintextCaller } from './plaintext.ts'
 import type { ConnectionDescription } from './registry.ts'
 import { listen } from '#base/sockets'
 
@@ -28,6 +29,8 @@ export interface AdminSources {
   identity(): unknown
   policies(): unknown
   connections(limit: number): readonly ConnectionDescription[]
+  /** Who came without TLS, the latest first. */
+  plaintext(limit: number): readonly PlaintextCaller[]
   config(): unknown
   /** The JWK Set of assertions to the app. */
   assertionKeys(): SmallResponse
@@ -102,6 +105,10 @@ function readRoutes(sources: AdminSources): Route[] {
       path: '/v1/connections',
       answer: (request) => limited(request, (limit) => shown({ connections: sources.connections(limit).map(describeConnection) })),
     },
+    {
+      path: '/v1/plaintext',
+      answer: (request) => limited(request, (limit) => shown({ callers: sources.plaintext(limit).map(describeCaller) })),
+    },
     { path: '/v1/config', answer: () => shown(sources.config()) },
     { path: '/v1/assertion-keys', answer: () => sources.assertionKeys() },
   ]
@@ -138,6 +145,10 @@ function limitOf(query: URLSearchParams): number | undefined {
   if (given === null) return DEFAULT_LIMIT
   const limit = /^\d{1,4}$/.test(given) ? Number(given) : 0
   return limit >= 1 && limit <= HIGHEST_LIMIT ? limit : undefined
+}
+
+function describeCaller({ listener, sourceIp, connections, firstSeen, lastSeen }: PlaintextCaller): unknown {
+  return { listener, source_ip: sourceIp, connections, first_seen: isoTime(firstSeen), last_seen: isoTime(lastSeen) }
 }
 
 function describeConnection({

@@ -3,7 +3,6 @@
  * protocol itself is `wire/http2`; here are sockets, decisions, deadlines and records.
  */
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import type { Snapshot } from '#config/snapshot'
@@ -35,9 +34,9 @@ const RESOURCES = { slabs: createSlabPool(), scratch: createScratch() }
 
 /** So many requests of one connection before others have their turn: a millisecond or two. */
 const HEADS_PER_TURN = 32
+
 /** Bytes that wait for the caller to read, beyond which nothing more of it is read. */
 const MOST_UNREAD = 262_144
-
 
 /** How long a connection may take to finish after its last stream, ms. */
 const CLOSE_MS = 2000
@@ -47,7 +46,7 @@ export class Http2Inbound implements LiveConnection {
   readonly #origin: ConnectionOrigin
   readonly #peerMetrics: PeerMetrics
   readonly #fields: IdentityFields
-  readonly #caller: TLSSocket
+  readonly #caller: Socket
   readonly #app: Socket
   readonly #relay: Http2Relay<Http2Stream>
   readonly #use: PeerUse | undefined
@@ -63,7 +62,7 @@ export class Http2Inbound implements LiveConnection {
 
   /** @param notAfter the first end of validity among the peer's path and our own SVID, ms since the epoch */
   constructor(
-    caller: TLSSocket,
+    caller: Socket,
     listener: InboundListenerState,
     origin: ConnectionOrigin,
     peerMetrics: PeerMetrics,
@@ -333,9 +332,9 @@ export class Http2Inbound implements LiveConnection {
     const relay = this.#relay
     for (let piece = relay.takeDownstream(); piece !== undefined; piece = relay.takeDownstream()) {
       if (this.#caller.writable && !this.#caller.write(piece)) this.#appPaused = true
+    }
     // Refusals and acknowledgements are made here: nothing but this holds back a caller that asks and never reads.
     if (this.#caller.writableLength > MOST_UNREAD) this.#caller.pause()
-    }
     for (let piece = relay.takeUpstream(); piece !== undefined; piece = relay.takeUpstream()) {
       if (this.#app.writable && !this.#app.write(piece)) this.#caller.pause()
     }

@@ -11,7 +11,8 @@ export interface IdentityFields {
 }
 
 /** @param isForwarder the peer's own x-forwarded-client-cert is kept and appended to */
-export function createIdentityFields({ peer, sourceIp }: ConnectionOrigin, ownId: string, isForwarder: boolean): IdentityFields {
+export function createIdentityFields({ peer, sourceIp, tls }: ConnectionOrigin, ownId: string, isForwarder: boolean): IdentityFields {
+  const scheme = tls === undefined ? 'http' : 'https'
   const own = peer === undefined ? '' : xfccElement(ownId, peer.certificate.fingerprint, peer.id.uri)
   const node = sourceIp.includes(':') ? `"[${sourceIp}]"` : sourceIp
   let textHost = ''
@@ -24,9 +25,9 @@ export function createIdentityFields({ peer, sourceIp }: ConnectionOrigin, ownId
       addHeader(list, 'x-postern-principal', peer.id.uri)
     }
     const quoted = /^[\w.-]+$/.test(host) ? host : `"${host}"`
-    addHeader(list, 'forwarded', `for=${node};host=${quoted};proto=https`)
+    addHeader(list, 'forwarded', `for=${node};host=${quoted};proto=${scheme}`)
     addHeader(list, 'x-forwarded-for', sourceIp)
-    addHeader(list, 'x-forwarded-proto', 'https')
+    addHeader(list, 'x-forwarded-proto', scheme)
     addHeader(list, 'x-forwarded-host', host)
     return list
   }

@@ -21,6 +21,7 @@ import { lapsedLease } from './identity-lease.ts'
 import { serveHttp2 } from './http2-inbound.ts'
 import { InboundService } from './inbound-service.ts'
 import { createPeerUsage } from './peer-usage.ts'
+import { type PlaintextCallers, tellApart } from './plaintext.ts'
 import { createRateLimiter } from './rate-limiter.ts'
 import type { InboundListenerState, InboundSettings, Surroundings } from './inbound-state.ts'
 
@@ -39,6 +40,8 @@ export interface InboundOptions extends Surroundings {
   readonly index: number
   readonly snapshot: Snapshot
   readonly metrics: ListenerMetrics
+  /** Who came without TLS. */
+  readonly plaintext: PlaintextCallers
   readonly peerMetrics: (namespace: string | undefined, serviceAccount: string | undefined) => PeerMetrics
 }
 
@@ -52,6 +55,8 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   const sidecar = snapshot.config
   const name = formatAddress(config.listen)
   let connections = 0
+  /** Connections that have not shown yet whether they speak TLS. */
+  let undecided = 0
   /** Monotonic ms of the last reload of the TLS context. */
   let contextSince = -Infinity
   const tls: TlsChoices = { ...sidecar.tls, ...(config.protocol === 'tcp' ? {} : { alpnProtocols: ALPN[config.protocol] }) }
@@ -96,11 +101,50 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
       socket.destroy()
       return
     }
-    if (connections + queue.waiting + queue.inFlight >= state.settings.config.limits.connections || !queue.push(socket)) {
-      refuseHandshake(socket, 'ERR_LIMIT_CONNECTIONS', '')
-      socket.destroy()
-    }
+    if (connections + undecided + queue.waiting + queue.inFlight >= state.settings.config.limits.connections) return turnAway(socket)
+    if (!state.settings.config.plaintext.allow) return begin(socket)
+    undecided++
+    tellApart(
+      socket,
+      config.timeouts.handshake,
+      (what) => {
+        undecided--
+        if (what === 'tls') begin(socket)
+        else admitPlaintext(socket, what)
+      },
+      () => {
+        undecided--
+        refuseHandshake(socket, 'ERR_TLS_HANDSHAKE_TIMEOUT', 'nothing came')
+        socket.destroy()
+      },
+    )
   })
+
+  function begin(socket: Socket): void {
+    if (!queue.push(socket)) turnAway(socket)
+  }
+
+  function turnAway(socket: Socket): void {
+    refuseHandshake(socket, 'ERR_LIMIT_CONNECTIONS', '')
+    socket.destroy()
+  }
+
+  /** A caller without TLS, where the listener takes such: nobody that policy knows. */
+  function admitPlaintext(socket: Socket, protocol: 'http1' | 'http2'): void {
+    const spoken = config.protocol === 'http2' ? 'http2' : config.protocol === 'http1' ? 'http1' : protocol
+    const sourceIp = plainAddress(socket.remoteAddress)
+    if (state.settings.config.plaintext.report) options.plaintext.note(name, sourceIp, clock.now())
+    socket.allowHalfOpen = true
+    connections++
+    metrics.connectionOpened()
+    const origin: ConnectionOrigin = { listener: name, direction: 'inbound', protocol: spoken, peer: undefined, sourceIp, tls: undefined }
+    const peer = options.peerMetrics(undefined, undefined)
+    const { uri } = snapshot.identity.id
+    if (spoken === 'http2') serveHttp2(socket, state, origin, peer, uri, Infinity)
+    else serveHttp1(socket, new InboundService(state, origin, peer, uri, Infinity))
+    socket.resume()
+  }
+
   server.on('drop', () => metrics.handshake('refused', 'ERR_LIMIT_CONNECTIONS'))
   // Later errors are of single accepts, as when no file descriptor is left: the listener goes on.
   server.on('error', (error) => metrics.handshake('refused', error.message === '' ? 'ERR_TLS_HANDSHAKE' : 'ERR_LIMIT_CONNECTIONS'))

@@ -37,7 +37,7 @@ export function recordInbound(to: Destination, origin: ConnectionOrigin, peer: P
   recordExchange(to, origin, exchange)
   peer.request(exchange.decision?.allow === true ? 'allow' : 'deny')
   const shadow = exchange.decision?.shadow
-  if (shadow !== undefined) to.metrics.shadow(shadow.allow ? 'allow' : 'deny')
+  if (shadow !== undefined) to.metrics.shadow(shadow.allow ? 'allow' : 'deny', shadow.policy, shadow.rule)
 }
 
 export function recordExchange(to: Destination, origin: ConnectionOrigin, exchange: RecordedExchange): void {

@@ -12,6 +12,7 @@ import { type AssertionSigner, createAssertionSigner } from '#token/assertion'
 import { type InboundListener, openInboundListener } from './inbound-listener.ts'
 import type { Surroundings } from './inbound-state.ts'
 import { groupByListen, openOutboundListener, type OutboundListener } from './outbound-listener.ts'
+import { createPlaintextCallers, type PlaintextCallers } from './plaintext.ts'
 import { createRegistry, type Registry } from './registry.ts'
 
 export interface SidecarOptions {
@@ -31,6 +32,8 @@ export interface Sidecar {
   readonly inbound: readonly InboundListener[]
   readonly outbound: readonly OutboundListener[]
   readonly registry: Registry
+  /** Who came without TLS, where a listener takes such. */
+  readonly plaintext: PlaintextCallers
   readonly assertions: AssertionSigner
   readonly draining: boolean
   /** Takes nothing new and resolves when all that runs has ended, at the latest after `drain` of the document. */
@@ -40,6 +43,8 @@ export interface Sidecar {
 }
 
 const TICK_MS = 1000
+/** Label values of addresses; others count as `other`. */
+const COUNTED_ADDRESSES = 99
 
 /** @throws PosternError ERR_LISTEN if an address cannot be had; nothing is left open then */
 export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
@@ -55,6 +60,17 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     assertions,
   }
   const { config } = source.current
+  const withoutTls = metrics.counter({
+    name: 'postern_plaintext_connections_total',
+    help: 'Connections without TLS to listeners that take such, by source address; `other` once 99 are known.',
+    labelNames: ['listener', 'source_ip'],
+  })
+  const counted = new Set<string>()
+  const plaintext = createPlaintextCallers((listener, sourceIp) => {
+    const isKnown = counted.has(sourceIp) || counted.size < COUNTED_ADDRESSES
+    if (isKnown) counted.add(sourceIp)
+    withoutTls.with(listener, isKnown ? sourceIp : 'other').value++
+  })
   const inbound: InboundListener[] = []
   const outbound: OutboundListener[] = []
 
@@ -70,6 +86,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
           ...surroundings,
           index,
           snapshot: source.current,
+          plaintext,
           metrics: metrics.listener(name, entry.protocol),
           peerMetrics: metrics.peer,
         }),
@@ -161,6 +178,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     inbound,
     outbound,
     registry,
+    plaintext,
     assertions,
     get draining() {
       return draining !== undefined

@@ -10,8 +10,8 @@ export interface ListenerMetrics {
   handshake(result: 'accepted' | 'refused', reason: ReasonCode | undefined): void
   connectionOpened(): void
   connectionClosed(): void
-  /** A shadow policy was asked: what it would have decided. */
-  shadow(verdict: 'allow' | 'deny'): void
+  /** A shadow policy was asked: what would have been decided, by which rule; `''` for none. */
+  shadow(verdict: 'allow' | 'deny', policy: string, rule: string): void
 }
 
 /** Requests of one peer's service account; keep it with the connection. */
@@ -32,6 +32,8 @@ const DECISION_BOUNDS = [5e-7, 1e-6, 2e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 1e-3, 1e-2]
 const PEERS = 99
 const OTHER_PEER = ['other', 'other'] as const
 const LONGEST_LABEL = 128
+/** Rules that shadow verdicts are counted by. */
+const SHADOW_RULES = 500
 
 export function createRequestMetrics(): RequestMetrics {
   const requests = createCounterFamily({
@@ -64,6 +66,13 @@ export function createRequestMetrics(): RequestMetrics {
     help: 'What would have been decided if shadow policies were enforced too.',
     labelNames: ['listener', 'verdict'],
   })
+  const shadowRules = createCounterFamily({
+    name: 'postern_shadow_rules_total',
+    help: 'What would have been decided if shadow policies were enforced too, by the rule that would have; `other` once 500 are known.',
+    labelNames: ['listener', 'policy', 'rule', 'verdict'],
+    capacity: 2 * SHADOW_RULES + 100,
+  })
+  const knownRules = new Set<string>()
   const peerRequests = createCounterFamily({
     name: 'postern_peer_requests_total',
     help: 'Requests by namespace and service account of the peer; `other` once 99 are known.',
@@ -79,6 +88,7 @@ export function createRequestMetrics(): RequestMetrics {
     const deciding = decisions.with(listener, protocol)
     const accepted = handshakes.with(listener, 'accepted', '')
     const open = connections.with(listener)
+    const byRule = new Map<string, Value>()
     const verdicts = { allow: shadows.with(listener, 'allow'), deny: shadows.with(listener, 'deny') }
     return {
       request(decision, reason, durationSeconds, decideSeconds) {
@@ -98,7 +108,24 @@ export function createRequestMetrics(): RequestMetrics {
       },
       connectionOpened: () => void open.value++,
       connectionClosed: () => void open.value--,
-      shadow: (verdict) => void verdicts[verdict].value++,
+      shadow(verdict, policy, rule) {
+        verdicts[verdict].value++
+        const key = `${policy}\0${rule}\0${verdict}`
+        let counter = byRule.get(key)
+        if (counter === undefined) {
+          const isRoom = knownRules.has(`${policy}\0${rule}`) || knownRules.size < SHADOW_RULES
+          if (isRoom) knownRules.add(`${policy}\0${rule}`)
+          counter = shadowRules.with(
+            listener,
+            isRoom ? policy.slice(0, LONGEST_LABEL) : 'other',
+            isRoom ? rule.slice(0, LONGEST_LABEL) : 'other',
+            verdict,
+          )
+          // What is remembered is bounded with what is counted: documents may change for ever.
+          if (isRoom) byRule.set(key, counter)
+        }
+        counter.value++
+      },
     }
   }
 
@@ -111,7 +138,7 @@ export function createRequestMetrics(): RequestMetrics {
   }
 
   return {
-    families: [requests, durations, decisions, handshakes, connections, shadows, peerRequests],
+    families: [requests, durations, decisions, handshakes, connections, shadows, shadowRules, peerRequests],
     listener: (name, protocol) => memo(listeners, `${name}\0${protocol}`, () => createListener(name, protocol)),
     peer(namespace = '', serviceAccount = '') {
       const names = [namespace.slice(0, LONGEST_LABEL), serviceAccount.slice(0, LONGEST_LABEL)] as const

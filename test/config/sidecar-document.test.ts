@@ -58,6 +58,7 @@ test('the least document gets every default', () => {
     unknownTokens: 'refuse',
     assertion: undefined,
     onExpiry: 'cut',
+    plaintext: { allow: false, report: true },
   })
   assert.deepEqual(least.tokens, [])
 })
@@ -298,18 +299,15 @@ for (const [what, text, ...expected] of wrong) {
   })
 }
 
-const later: readonly (readonly [string, string])[] = [
-  ['spec.inbound[0].plaintext', `${HEAD}${INBOUND}      plaintext: true\n`],
-]
-for (const [what, text] of later) {
-  test(`it says that \`${what}\` is not in this version`, () => {
-    const { config, problems } = read(text)
-    assert.equal(config, undefined)
-    assert.equal(problems.length, 1)
-    assert.equal(problems[0]!.code, 'ERR_CONFIG_NOT_YET')
-    assert.ok(problems[0]!.message.includes(what) && problems[0]!.message.includes('not in this version'), problems[0]!.message)
-  })
-}
+test('opaque TCP cannot be told from TLS by its first byte, so that it takes no callers without', () => {
+  const { config, problems } = read(`${HEAD}${INBOUND}      protocol: tcp\n      plaintext: { allow: true }\n`)
+  assert.equal(config, undefined)
+  assert.deepEqual(
+    problems.map(({ code, at }) => [code, at.line > 1]),
+    [['ERR_CONFIG_VALUE', true]],
+  )
+  assert.match(problems[0]!.message, /`spec\.inbound\[0\]\.plaintext` is for listeners of HTTP/)
+})
 
 const fromWorkloadApi = (keys: string): string => HEAD.replace(/files: .*/, `workloadApi: ${keys}`) + INBOUND
 

@@ -40,6 +40,7 @@ function sources(orders: Orders): AdminSources {
     digestOf: () => 'ab12',
     identity: () => ({ id: 'spiffe://example.org/ns/shop/sa/catalog', keyPem: PEM, note: PEM }),
     policies: () => ({ documents: [{ name: 'shop/catalog-readers' }] }),
+    plaintext: () => [{ listener: 'l', sourceIp: '10.1.2.3', connections: 2, firstSeen: TIME, lastSeen: TIME }],
     connections: (limit) =>
       Array.from({ length: Math.min(limit, 3) }, () => ({
         listener: '0.0.0.0:7443',

@@ -57,7 +57,7 @@ withMetrics('what the request path counts is what a scrape shows', async (metric
   listener.connectionOpened()
   listener.connectionOpened()
   listener.connectionClosed()
-  listener.shadow('deny')
+  listener.shadow('deny', 'shop/next', 'no-web')
   const { values, types } = await scrape(metrics)
   const at = 'listener="0.0.0.0:7443"'
   const wanted: Readonly<Record<string, number>> = {
@@ -75,6 +75,7 @@ withMetrics('what the request path counts is what a scrape shows', async (metric
     [`postern_handshakes_total{${at},result="refused",reason="ERR_TLS_HANDSHAKE"}`]: 1,
     [`postern_connections{${at}}`]: 1,
     [`postern_shadow_requests_total{${at},verdict="deny"}`]: 1,
+    [`postern_shadow_rules_total{${at},policy="shop/next",rule="no-web",verdict="deny"}`]: 1,
   }
   for (const [name, value] of Object.entries(wanted)) assert.equal(values.get(name), value, name)
   assert.ok(Math.abs((values.get(`postern_request_duration_seconds_sum{${at},protocol="http1"}`) ?? 0) - 30.0122) < 1e-9)
@@ -86,6 +87,19 @@ withMetrics('the same listener and the same peer have the same handle', async (m
   assert.equal(metrics.listener('a', 'http1'), metrics.listener('a', 'http1'))
   assert.notEqual(metrics.listener('a', 'http1'), metrics.listener('a', 'http2'))
   assert.equal(metrics.peer('shop', 'cart'), metrics.peer('shop', 'cart'))
+})
+
+withMetrics('shadow verdicts are counted by 500 rules at most; the rest are one', async (metrics) => {
+  const listener = metrics.listener('a', 'http1')
+  for (let index = 0; index < 2000; index++) listener.shadow(index % 2 === 0 ? 'allow' : 'deny', 'p', `rule-${index}`)
+  listener.shadow('deny', 'p', 'rule-0')
+  const { values } = await scrape(metrics)
+  const rules = [...values].filter(([name]) => name.startsWith('postern_shadow_rules_total'))
+  assert.equal(rules.length, 503)
+  assert.equal(
+    rules.reduce((sum, [, value]) => sum + value, 0),
+    2001,
+  )
 })
 
 withMetrics('peers have at most 200 series, however many there are; the rest are one', async (metrics) => {
