@@ -14,6 +14,8 @@ export interface CallerLimitOptions {
 }
 
 const MOST_CALLERS = 50_000
+/** Share of one certificate that is given in advance, as rounding may have taken it away. */
+const ROUNDING = 1e-6
 
 interface Bucket {
   /** Taken and not yet earned back, as of `at`. */
@@ -30,7 +32,11 @@ export function createCallerLimits({ perMinute, burst }: CallerLimitOptions): Ca
     return bucket === undefined ? 0 : Math.max(0, bucket.used - Math.max(0, now - bucket.at) / interval)
   }
 
-  const waitFor = (used: number): number => (used + 1 > burst ? Math.ceil((used + 1 - burst) * interval) : 0)
+  function waitFor(used: number): number {
+    const missing = used + 1 - burst
+    return missing > ROUNDING ? Math.ceil((missing - ROUNDING) * interval) : 0
+  }
+
   return {
     take(caller, now) {
       const used = usedBy(caller, now)
