@@ -30,8 +30,8 @@ export interface LiveChange {
 }
 
 /**
- * Live: identity, federation, tokens, policies, forwarders, drain, and of each inbound listener what is not where it listens and what for. If listeners came,
- * went or moved, all of `inbound` stays as it was: which of them keeps which limits would be a guess.
+ * Live: identity, federation, tokens, policies, forwarders, drain, and of each inbound listener all but its address, app and protocol. If
+ * listeners came, went or moved, all of `inbound` stays as it was: which of them keeps which limits would be a guess.
  */
 export function applyLive(inForce: SidecarConfig, next: SidecarConfig): LiveChange {
   const needsRestart: string[] = []
