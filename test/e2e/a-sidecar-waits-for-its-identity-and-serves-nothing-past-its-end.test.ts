@@ -3,16 +3,21 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import process from 'node:process'
 import { test, type TestContext } from 'node:test'
 import type { TLSSocket } from 'node:tls'
 import { startApp } from '../fakes/apps.ts'
 import { type FakeCa, startFakeCa } from '../fakes/ca.ts'
+import { createTestMesh } from '../support/authority.ts'
 import { dial, readToEnd } from '../support/mtls-client.ts'
+import { outboundTo } from '../support/outbound-entries.ts'
+import { runSidecar } from '../support/sidecar.ts'
+import { shiftedClock } from '../support/shifted-clock.ts'
 import { createSidecarFolder } from '../support/sidecar-folder.ts'
 import { startSidecarProcess } from '../support/sidecar-process.ts'
-import { ask } from '../support/small-client.ts'
+import { ask, listenAnywhere } from '../support/small-client.ts'
 
 const MAIN = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.ts')
 
@@ -123,4 +128,23 @@ test('a process stopped past the end of its certificate serves nothing until it 
   const after = await shown(sidecar.port, svid)
   assert.match(after!.answer, /^HTTP\/1\.1 200 /)
   assert.ok(after!.end > Date.now())
+})
+
+test('calls of the app under a certificate that has ended are answered 503, and nobody is shown it', async (t) => {
+  const mesh = await createTestMesh()
+  let bytes = 0
+  const server = createServer((socket) => {
+    socket.on('data', (chunk) => (bytes += chunk.length))
+    socket.on('error', () => {})
+  })
+  const port = await listenAnywhere(server)
+  t.after(() => server.close())
+  const clock = shiftedClock()
+  await using sidecar = await runSidecar({ mesh, clock, outbound: outboundTo([port], '/ns/test/sa/other') })
+  clock.shift(sidecar.source.current.identity.facts.notAfter + 1_000 - clock.now())
+  const answer = await ask(sidecar.outboundPort, '/')
+  assert.equal(answer.status, 503)
+  const record = await sidecar.record((one) => one['path'] === '/')
+  assert.equal(record['reason'], 'ERR_IDENTITY_ENDED')
+  assert.equal(bytes, 0)
 })

@@ -54,7 +54,7 @@ function beginTraffic(shop: Shop, gateway: Joined): { stop(): Promise<{ readonly
       const answer = await call({ port: shop.ports.storefront, path: '/?user=ada', credentials, agent })
       if (answer.status === 200) answered++
       else failed.push(`${answer.status} ${answer.body}`.trim())
-      await new Promise((resolve) => setTimeout(resolve, 10))
+      await new Promise((resolve) => setTimeout(resolve, 20))
     }
     agent.destroy()
   }
