@@ -24,11 +24,11 @@ export function parseAdminAddress(text: string, cwd: string): Address {
 }
 
 /** @throws ERR_ADMIN_UNREACHABLE */
-export function askAdmin(address: Address, path: string): Promise<AdminAnswer> {
+export function askAdmin(address: Address, path: string, method: 'GET' | 'POST' = 'GET'): Promise<AdminAnswer> {
   const { promise, resolve: answer, reject } = Promise.withResolvers<AdminAnswer>()
   const fail = (cause: unknown): void => reject(unreachable(address, cause))
   const target = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port }
-  const asked = request({ ...target, path, headers: { host: 'localhost' }, agent: false, timeout: TIMEOUT }, (response) => {
+  const asked = request({ ...target, method, path, headers: { host: 'localhost' }, agent: false, timeout: TIMEOUT }, (response) => {
     readBody(response).then((body) => answer({ status: response.statusCode ?? 0, body }), fail)
   })
   asked.on('timeout', () => asked.destroy(new Error('no answer within 10 s')))

@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   explain: async () => (await import('./explain.ts')).explainCommand,
   check: async () => (await import('./check.ts')).checkCommand,
   ca: async () => (await import('./ca.ts')).caCommand,
+  drain: async () => (await import('./drain.ts')).drainCommand,
   certs: async () => (await import('./certs.ts')).certs,
   controller: async () => (await import('./controller.ts')).controllerCommand,
   inject: async () => (await import('./inject.ts')).injectCommand,

@@ -46,6 +46,7 @@ export function adminSources({ sidecar, source, ring, clock, digestOf, drain, se
     }),
     assertionKeys: () => keysAnswer(sidecar.assertions, clock.now()),
     drain,
+    turnAway: () => sidecar.registry.drain(),
     setLogLevel,
   }
 }

@@ -36,6 +36,8 @@ export interface AdminSources {
   assertionKeys(): SmallResponse
   /** Begins; does not wait. */
   drain(): void
+  /** Asks all callers to connect elsewhere, and goes on serving those who come. */
+  turnAway(): void
   setLogLevel(level: LogLevel): void
 }
 
@@ -123,6 +125,15 @@ function orderRoutes(sources: AdminSources, log: Log): Route[] {
         log.info({}, 'draining, as asked on the admin socket')
         sources.drain()
         return json({ draining: true }, 202)
+      },
+    },
+    {
+      method: 'POST',
+      path: '/v1/turn-away',
+      answer() {
+        log.info({}, 'turning callers away gently, as asked on the admin socket')
+        sources.turnAway()
+        return json({ turning_away: true }, 202)
       },
     },
     {

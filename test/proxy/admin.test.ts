@@ -18,6 +18,7 @@ const JWT = 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlc2lnbmF0dXJl'
 
 interface Orders {
   drained: number
+  turnedAway: number
   level: string
 }
 
@@ -55,13 +56,14 @@ function sources(orders: Orders): AdminSources {
     config: () => ({ store: 'postgres://ca:hunter2@db/ca', file: '/etc/postern/sidecar.yaml' }),
     assertionKeys: () => ({ status: 200, text: '{"keys":[]}' }),
     drain: () => void orders.drained++,
+    turnAway: () => void orders.turnedAway++,
     setLogLevel: (level) => void (orders.level = level),
   }
 }
 
 async function serving(kind: 'unix' | 'tcp', body: (target: string | number, orders: Orders) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'postern-admin-'))
-  const orders: Orders = { drained: 0, level: 'info' }
+  const orders: Orders = { drained: 0, turnedAway: 0, level: 'info' }
   const address: Address = kind === 'unix' ? { kind, path: join(folder, 'admin.sock') } : { kind, host: '127.0.0.1', port: 0 }
   const server = await openAdminServer({ address, sources: sources(orders), log: silentLog })
   try {
@@ -140,6 +142,8 @@ test('on the Unix socket, mode 0600, an operator drains and changes the level of
     assert.equal(lstatSync(String(target)).mode & 0o777, 0o600)
     assert.equal((await ask(target, '/v1/drain', { method: 'POST' })).status, 202)
     assert.equal(orders.drained, 1)
+    assert.equal((await ask(target, '/v1/turn-away', { method: 'POST' })).status, 202)
+    assert.equal(orders.turnedAway, 1)
     const changed = await ask(target, '/v1/log-level', { method: 'POST', body: '{"level":"debug"}' })
     assert.deepEqual([changed.status, orders.level], [200, 'debug'])
     for (const body of ['{"level":"loud"}', '{}', '"debug"', '']) {
@@ -150,17 +154,17 @@ test('on the Unix socket, mode 0600, an operator drains and changes the level of
 
 test('nothing changes by a GET', () =>
   serving('unix', async (target, orders) => {
-    for (const path of ['/v1/drain', '/v1/log-level']) assert.equal((await ask(target, path)).status, 405)
-    assert.deepEqual(orders, { drained: 0, level: 'info' })
+    for (const path of ['/v1/drain', '/v1/turn-away', '/v1/log-level']) assert.equal((await ask(target, path)).status, 405)
+    assert.deepEqual(orders, { drained: 0, turnedAway: 0, level: 'info' })
   }))
 
 test('over TCP everything can be read and nothing ordered', () =>
   serving('tcp', async (target, orders) => {
     for (const page of PAGES) assert.equal((await ask(target, page)).status, 200, page)
-    for (const path of ['/v1/drain', '/v1/log-level']) {
+    for (const path of ['/v1/drain', '/v1/turn-away', '/v1/log-level']) {
       assert.equal((await ask(target, path, { method: 'POST', body: '{"level":"debug"}' })).status, 404, path)
     }
-    assert.deepEqual(orders, { drained: 0, level: 'info' })
+    assert.deepEqual(orders, { drained: 0, turnedAway: 0, level: 'info' })
   }))
 
 test('over TCP a web page that made its name point here gets nothing', () =>
@@ -173,7 +177,7 @@ test('over TCP a web page that made its name point here gets nothing', () =>
   }))
 
 test('an address beyond this host is refused before anything listens', async () => {
-  const orders = { drained: 0, level: 'info' }
+  const orders = { drained: 0, turnedAway: 0, level: 'info' }
   for (const host of ['0.0.0.0', '::', '10.1.2.3']) {
     const opening = openAdminServer({ address: { kind: 'tcp', host, port: 0 }, sources: sources(orders), log: silentLog })
     await assert.rejects(opening, { code: 'ERR_LISTEN' }, host)

@@ -1,7 +1,7 @@
 /** A pod with its sidecar: what the webhook answers, and what `postern inject` writes. */
 import { OWN } from './annotations.ts'
 import { type Plan, SIDECAR_PORTS } from './decide.ts'
-import type { Container, Pod } from './pod.ts'
+import type { Container, Handler, Pod } from './pod.ts'
 import { carryProbes } from './probes.ts'
 import type { InjectionSettings } from './settings.ts'
 import { MOUNT, RUN, sidecarDocument } from './sidecar-document.ts'
@@ -57,10 +57,17 @@ function sidecarContainer({ choices }: Plan, { image }: InjectionSettings): Cont
     startupProbe: { httpGet: { path: '/readyz', port: SIDECAR_PORTS.health }, periodSeconds: 1, failureThreshold: 120 },
     readinessProbe: { httpGet: { path: '/readyz', port: SIDECAR_PORTS.health }, periodSeconds: 5 },
     livenessProbe: { httpGet: { path: '/livez', port: SIDECAR_PORTS.health }, periodSeconds: 10 },
+    // Together with the app's own, while it still serves and calls: here callers are only asked to go elsewhere. SIGTERM comes after the app.
+    lifecycle: { preStop: exec('drain', '--gently', '--admin', `unix:${RUN}/admin.sock`) },
     resources: resourcesOf(choices.resources),
     securityContext: { ...LEAST_PRIVILEGE, runAsNonRoot: true, runAsUser: SIDECAR_UID, runAsGroup: SIDECAR_UID },
     volumeMounts: [{ name: 'postern', mountPath: MOUNT, readOnly: true }, { name: 'postern-run', mountPath: RUN }, NO_API_TOKEN],
   }
+}
+
+/** As in the image: a hook knows nothing of its entrypoint. */
+function exec(...args: readonly string[]): Handler {
+  return { exec: { command: ['node', '/postern/postern.js', ...args] } }
 }
 
 /** Root with NET_ADMIN for a moment, before anything else runs; NET_RAW is for nodes whose iptables is the old kind. */
