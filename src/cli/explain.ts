@@ -6,6 +6,7 @@ import { systemClock } from '#base/clock'
 import { PosternError } from '#base/errors'
 import { REASONS } from '#base/reasons'
 import type { Refusal } from '#base/result'
+import { nearest } from '#base/suggest'
 import { decodeUtf8, isFault, readBoundedFile } from '#config/files'
 import type { CertificateFacts } from '#identity/peer'
 import type { PolicyDocument } from '#policy/document'
@@ -50,6 +51,7 @@ export const explainCommand: Command = {
 Usage: postern explain --policies PATH --peer SPIFFE_ID --method GET --path /x [options]
        postern explain --policies PATH --cases FILE [options]
        postern explain REQUEST_ID [--admin ADDRESS]      a request that a running sidecar decided
+       postern explain ERR_CODE                          a reason, as of a handshake, which has no request id
 
   --policies PATH       a policy file, or a folder of them; may be repeated
   --peer SPIFFE_ID      who calls
@@ -73,10 +75,23 @@ Example:
   postern explain --policies policies/ --peer spiffe://example.org/ns/shop/sa/cart --method POST --path /catalog/1
 `,
   async run(args, io) {
-    const [first = '-'] = args
+    const [first = '-', ...rest] = args
+    if (/^ERR_[A-Z0-9_]+$/.test(first) && rest.length === 0) return explainReason(first, io)
     const isOnline = !first.startsWith('-') || args.some((arg) => /^--admin(=|$)/.test(arg))
     return isOnline ? (await import('./explain-request.ts')).explainRequest(args, io) : explainOffline(args, io)
   },
+}
+
+/** What a record of a refused handshake, or any other, says with its `reason`. @throws ERR_USAGE */
+function explainReason(code: string, io: CommandIo): ExitStatus {
+  const codes = Object.keys(REASONS) as (keyof typeof REASONS)[]
+  const known = codes.find((name) => name === code)
+  if (known === undefined) {
+    const meant = nearest(code, codes)
+    throw usage(`there is no reason ${code}.${meant === undefined ? '' : ` Did you mean ${meant}?`}`)
+  }
+  io.stdout.write(`${known}: ${REASONS[known].what}\n  ${REASONS[known].remedy}\n`)
+  return 0
 }
 
 async function explainOffline(args: readonly string[], io: CommandIo): Promise<ExitStatus> {

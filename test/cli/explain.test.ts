@@ -231,3 +231,12 @@ test('as a program, explain prints its help and its answer', async () => {
   assert.equal(status, 0)
   assert.match(stdout, /^allowed by allow rule reads/)
 })
+
+test('a reason code is explained without a request', async () => {
+  const { status, stdout } = await runInProcess(explainCommand, ['ERR_SVID_REVOKED'])
+  assert.equal(status, 0)
+  assert.match(stdout, /^ERR_SVID_REVOKED: The certificate, .* is revoked\.\n {2}See the revocations/)
+  const unknown = await runInProcess(explainCommand, ['ERR_SVID_REVOKD'])
+  assert.equal(unknown.status, 2)
+  assert.match(unknown.stderr, /Did you mean ERR_SVID_REVOKED/)
+})
