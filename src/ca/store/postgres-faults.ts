@@ -7,7 +7,8 @@ export function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : ''
 }
 
-const SQLSTATE = /^[0-9A-Z]{5}$/
+/** Each has a digit; the system's codes of the same length, such as EPIPE, have none. */
+const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/
 
 /** The connection went before the server's answer came, so whether the statement was done is unknown. */
 export function isConnectionLoss(error: unknown): boolean {
