@@ -110,5 +110,6 @@ function recorder(lines: string[]): FrameHandler {
     onGoaway: (last, code) => note(`goaway ${last} ${code}`),
     onWindowUpdate: (stream, increment) => note(`window update ${stream} ${increment}`),
     onIgnored: () => note('ignored'),
+    satisfied: false,
   }
 }
