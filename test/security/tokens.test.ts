@@ -38,7 +38,7 @@ test('39 · algorithms that the token chooses: none, HMAC with a public key, the
   await using probe = await open()
   assert.equal((await probe.send(withToken(good(), '/user'))).status, 200)
   const [, body = '', mac = ''] = good().split('.')
-  const pem = rs.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+  const pem = rs.privateKey.export({ type: 'pkcs8', format: 'pem' })
   const forged: readonly (readonly [string, string])[] = [
     [`${encode('{"alg":"none"}')}.${body}.`, 'ERR_TOKEN_ALGORITHM'],
     [`${encode('{"alg":"nOnE"}')}.${body}.${mac}`, 'ERR_TOKEN_ALGORITHM'],
