@@ -50,7 +50,8 @@ export async function createBundleFiles({ federation, clock, onChange, interval 
       digests.set(path, isFault(read) ? `!${read.code}` : read.digest)
       const text = isFault(read) ? undefined : decodeUtf8(read.content)
       const why = isFault(read) ? `${read.fault}.` : `\`${path}\` is not text; give PEM, or JSON for a SPIFFE bundle.`
-      const found = text === undefined ? [fileProblem(path, 'ERR_CONFIG_FILE', why)] : attempt(text, trustDomain, path, held.get(path)?.bundle)
+      const found =
+        text === undefined ? [fileProblem(path, 'ERR_CONFIG_FILE', why)] : attempt(text, trustDomain, path, held.get(path)?.bundle)
       next.set(path, advance(path, held.get(path), found, isFault(read) ? undefined : read.digest))
     }
     if (closed) return

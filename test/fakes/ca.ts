@@ -18,7 +18,7 @@ import { createTestMesh, type TestMesh } from '../support/authority.ts'
 /** One request as the authority saw it. */
 export interface SeenRequest {
   readonly path: string
-  readonly body: Readonly<Record<string, any>>
+  readonly body: Readonly<Record<string, unknown>>
   /** Of the client certificate; undefined without one. */
   readonly peer: { readonly id: string; readonly serial: string } | undefined
   /** Ms since the epoch. */
@@ -51,7 +51,7 @@ export interface FakeCa extends AsyncDisposable {
   /** Answers in the authority's stead. */
   answer: ((request: SeenRequest) => FakeAnswer | undefined | Promise<FakeAnswer | undefined>) | undefined
   /** Changes the answer of a success. */
-  spoil: ((path: string, body: Record<string, any>) => void) | undefined
+  spoil: ((path: string, body: Record<string, unknown>) => void) | undefined
   /** Share of the life after which to renew; undefined: half. */
   renewShare: number
   /** The clock of its host. */
@@ -113,14 +113,14 @@ export async function startFakeCa(setup: FakeCaSetup = {}): Promise<FakeCa> {
     ca.requests.push(seen)
     for (const look of waiting) look(seen)
     const answer = (await ca.answer?.(seen)) ?? (await answerTo(seen, verdict?.ok === false ? verdict.reason : undefined))
-    if (answer.status === undefined) ca.spoil?.(seen.path, answer.body as Record<string, any>)
+    if (answer.status === undefined) ca.spoil?.(seen.path, answer.body as Record<string, unknown>)
     send(response, { ...answer, headers: { ...dateOf(ca.now()), ...answer.headers } })
   }
 
   async function answerTo({ path, body, peer }: SeenRequest, refused: string | undefined): Promise<FakeAnswer> {
     if (refused !== undefined) return problem(403, refused, 'your certificate is refused')
     if (path === '/v1/x509-svid') {
-      const token: unknown = body['attestation']?.token
+      const token = (body['attestation'] as { readonly token?: unknown } | undefined)?.token
       const id = peer?.id.slice(`spiffe://${mesh.trustDomain}`.length) ?? ca.tokens.get(String(token))
       if (id === undefined) return problem(403, 'ERR_JOIN_TOKEN_UNKNOWN', 'nobody made such a token')
       if (peer === undefined) ca.tokens.delete(String(token))

@@ -162,7 +162,7 @@ test('the wait for the first identity ends when it is told to', async (t) => {
   await assert.rejects(opening, { name: 'AbortError' })
 })
 
-const WRONG: readonly (readonly [string, (ca: FakeCa) => void, RegExp])[] = [
+const WRONG: readonly (readonly [string, (ca: FakeCa) => void | Promise<void>, RegExp])[] = [
   ['a token that nobody made', (ca) => void ca.tokens.clear(), /refused: nobody made such a token \(ERR_JOIN_TOKEN_UNKNOWN\)/],
   ['an answer that is no JSON', (ca) => void (ca.answer = once200('<html>')), /something that is no JSON/],
   ['an answer without a certificate', (ca) => void (ca.answer = once200({ bundle: {} })), /`svid` is not a list/],
@@ -191,7 +191,7 @@ function onceStatus(status: number, headers: Record<string, string> = {}): NonNu
 function onceProblem(detail: string): NonNullable<FakeCa['answer']> {
   return first({ status: 403, body: { code: 'ERR_X', detail } })
 }
-function onceSpoilt(change: (body: Record<string, any>) => void): NonNullable<FakeCa['spoil']> {
+function onceSpoilt(change: (body: Record<string, unknown>) => void): NonNullable<FakeCa['spoil']> {
   const isFirst = first(true)
   return (path, body) => {
     if (path === '/v1/x509-svid' && isFirst() === true) change(body)
