@@ -1,0 +1,37 @@
+/**
+ * Builds the programs of a Kubernetes node for the tests of `test/cluster`: `npm run kube-node`. They come from `../shared/kube` (Go modules; some
+ * seven minutes on two cores) and stay in `.cache/kube-bin`. Who has a cluster needs none of it: the tests take KUBECONFIG too.
+ */
+import { execFileSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import process from 'node:process'
+
+const ROOT = join(import.meta.dirname, '..')
+export const KUBE_SOURCES = join(ROOT, '..', 'shared', 'kube')
+export const KUBE_BIN = process.env['POSTERN_KUBE_BIN'] ?? join(ROOT, '.cache', 'kube-bin')
+const PROGRAMS = ['apiserver', 'controllers', 'etcd', 'kubectl', 'kubelet', 'pause', 'proxy', 'scheduler', 'dns']
+
+export function kubeProgramsMissing(): boolean {
+  return !PROGRAMS.every((name) => existsSync(join(KUBE_BIN, name)))
+}
+
+function build(): void {
+  if (!existsSync(join(KUBE_SOURCES, 'build.sh'))) throw new Error(`${KUBE_SOURCES} is not there: give a cluster by KUBECONFIG instead.`)
+  const stamp = join(KUBE_BIN, 'built-from')
+  const version = createHash('sha256')
+    .update(readFileSync(join(KUBE_SOURCES, 'go.sum')))
+    .digest('hex')
+  if (!kubeProgramsMissing() && existsSync(stamp) && readFileSync(stamp, 'utf8') === version)
+    return console.log(`${KUBE_BIN} is up to date`)
+  // Beside the sources Go writes its sums: they stay as they are.
+  const copy = join(ROOT, '.cache', 'kube-src')
+  rmSync(copy, { recursive: true, force: true })
+  cpSync(KUBE_SOURCES, copy, { recursive: true })
+  mkdirSync(KUBE_BIN, { recursive: true })
+  execFileSync('bash', [join(copy, 'build.sh'), KUBE_BIN], { stdio: 'inherit', env: { ...process.env, GOFLAGS: '-mod=mod' } })
+  writeFileSync(stamp, version)
+}
+
+if (import.meta.main) build()
