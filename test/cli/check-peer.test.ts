@@ -81,7 +81,13 @@ test('a protocol that the peer does not speak', async () => {
 })
 
 test('nothing there, no such name, no TLS', async () => {
-  const silent = createServer((socket) => void socket.on('error', () => {}).resume().end('SSH-2.0-OpenSSH\r\n'))
+  const silent = createServer(
+    (socket) =>
+      void socket
+        .on('error', () => {})
+        .resume()
+        .end('SSH-2.0-OpenSSH\r\n'),
+  )
   await new Promise<void>((resolve) => void silent.listen(0, '127.0.0.1', resolve))
   const { port } = silent.address() as AddressInfo
   const plain = await check('--peer', at(port), '--config', caller.file)

@@ -66,7 +66,7 @@ for (const who of ['calling', 'called'] as const) {
     const { child, exited, logged } = chain[who]
     child.kill('SIGTERM')
     await logged((line) => line['msg'] === 'draining')
-    if (who === 'calling') await Promise.all([one, other].map((session) => (session.closed ? undefined : once(session, 'goaway'))))
+    if (who === 'calling') await Promise.all([one, other].filter((session) => !session.closed).map((session) => once(session, 'goaway')))
     assert.equal(streams.open.size, STREAMS, 'none was cut')
     streams.finish()
     assert.deepEqual(

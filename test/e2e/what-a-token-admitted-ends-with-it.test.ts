@@ -58,7 +58,10 @@ test('when a key is withdrawn, the gRPC stream that it admitted is cut with UNAU
     })
     stream.resume()
     await new Promise((resolve) => void stream.once('response', resolve))
-    return { stream, ended: new Promise<Readonly<Record<string, unknown>>>((resolve) => void stream.once('close', () => resolve(trailers))) }
+    return {
+      stream,
+      ended: new Promise<Readonly<Record<string, unknown>>>((resolve) => void stream.once('close', () => resolve(trailers))),
+    }
   }
   const gone = await begin(first, '/pkg.Service/Gone')
   const stays = await begin(second, '/pkg.Service/Stays')
