@@ -17,7 +17,7 @@ const FIXED = [
   'mesh',
   'probes',
 ] as const
-const FIXED_INBOUND = ['listen', 'app', 'protocol'] as const
+const FIXED_INBOUND = ['listen', 'app', 'port', 'protocol'] as const
 
 /** How messages call what is not directly under `spec`. */
 const PATHS: Readonly<Record<string, string>> = { name: 'metadata.name', namespace: 'metadata.namespace', labels: 'metadata.labels' }

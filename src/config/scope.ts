@@ -5,8 +5,8 @@ import type { GovernedListener } from '#policy/protocol'
 import type { InboundConfig, SidecarConfig } from './sidecar-config.ts'
 
 /** `spec.target.ports` may name the port that callers use or the app's own. */
-export function scopeOf(config: SidecarConfig, { listen, app }: InboundConfig): PolicyScope {
-  const ports = app.kind === 'tcp' ? [listen.port, app.port] : [listen.port]
+export function scopeOf(config: SidecarConfig, { listen, app, port }: InboundConfig): PolicyScope {
+  const ports = [listen.port, ...(app.kind === 'tcp' ? [app.port] : []), ...(port === undefined ? [] : [port])]
   return { service: config.name, labels: config.labels, ports: ports.filter((port) => port !== 0) }
 }
 

@@ -176,6 +176,8 @@ export interface PlaintextConfig {
 export interface InboundConfig {
   readonly listen: TcpAddress
   readonly app: Address
+  /** By which callers know the service, where the kernel sends what comes there to `listen`; undefined: that of `listen`. */
+  readonly port?: number
   /** `app` may be beyond this host. */
   readonly unsafeApp: boolean
   readonly protocol: Protocol

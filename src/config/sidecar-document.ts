@@ -102,6 +102,7 @@ const assertion = map({
 const inboundEntry = map({
   listen: required(tcpListen),
   app: required(address()),
+  port: optional(integer(1, 65_535)),
   unsafeApp: optional(flag, false),
   protocol: optional(protocol, DEFAULTS.protocol),
   limits: optional(inboundLimits),
@@ -274,9 +275,9 @@ function defaultAddress(text: string, place: Place): SidecarConfig['health'] {
 }
 
 function toInbound(entry: Read<typeof inboundEntry>): InboundConfig {
-  const { listen, app, unsafeApp, protocol, unknownTokens, assertion: asserted, onExpiry, plaintext } = entry
+  const { listen, app, port, unsafeApp, protocol, unknownTokens, assertion: asserted, onExpiry, plaintext } = entry
   const ours = { unknownTokens, assertion: asserted, onExpiry, plaintext }
-  return { listen, app, unsafeApp, protocol, ...toBounds(entry), paths: toPaths(entry.paths), ...ours }
+  return { listen, app, ...(port !== undefined && { port }), unsafeApp, protocol, ...toBounds(entry), paths: toPaths(entry.paths), ...ours }
 }
 
 function toOutbound(entry: Read<typeof outboundEntry>): OutboundConfig {

@@ -9,6 +9,7 @@ import type { ReasonCode } from '#base/reasons'
 import { formatAddress } from '#base/units'
 import type { Protocol } from '#config/sidecar-config'
 import type { Snapshot } from '#config/snapshot'
+import { createRequestId } from '#http/request-id'
 import type { Peer } from '#identity/peer'
 import { verifyPeerSocket } from '#pki/peer-from-socket'
 import { reloadServerContext, serverTlsOptions, type TlsChoices } from '#pki/tls-options'
@@ -80,7 +81,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   const state: InboundListenerState = {
     ...options,
     name,
-    port: boundPort(server),
+    port: config.port ?? boundPort(server),
     settings: settingsOf(snapshot, options.index),
     limiter: createRateLimiter(),
     appHost: config.app.kind === 'unix' ? 'localhost' : formatAddress(config.app),
@@ -209,12 +210,16 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     presented?: { readonly id: string; readonly serial: string; readonly notAfter: number },
   ): void {
     metrics.handshake('refused', reason)
-    log.handshake({ listener: name, time: clock.now(), sourceIp: plainAddress(socket.remoteAddress), reason, detail, presented })
+    const time = clock.now()
+    const id = createRequestId(time, options.randomHex)
+    const event = { id, listener: name, time, sourceIp: plainAddress(socket.remoteAddress), reason, detail, presented }
+    log.handshake(event)
+    options.ring.addHandshake(event)
   }
 
   return {
     name,
-    port: state.port,
+    port: boundPort(server),
     apply(next) {
       if (next.identity !== snapshot.identity || next.trust !== snapshot.trust) {
         reloadServerContext(tlsServer, serverTlsOptions(next.identity, next.trust, tls))

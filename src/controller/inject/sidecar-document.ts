@@ -34,6 +34,7 @@ export function sidecarDocument(plan: Plan, probes: readonly CarriedProbe[], set
         inbound: ports.map(({ port, protocol }, index) => ({
           listen: redirect ? `[::]:${SIDECAR_PORTS.inbound + index}` : `pod:${port}`,
           app: `127.0.0.1:${port}`,
+          ...(redirect && { port }),
           protocol,
         })),
       }),
