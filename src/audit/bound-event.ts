@@ -1,6 +1,6 @@
 /** Cuts what a caller sent to a size, for decisions that are kept in memory. */
 import type { HeaderList } from '#http/header-list'
-import type { ExchangeEvent } from './event.ts'
+import type { ExchangeEvent, HandshakeEvent } from './event.ts'
 
 /** Stands for a header's value that was not kept. */
 export const NOT_KEPT = '(not kept)'
@@ -49,6 +49,16 @@ function boundHeaders({ names, values }: HeaderList, limit: number): HeaderList 
     room -= fits ? whole : bare
   })
   return kept
+}
+
+/** A copy of what a record of it would show; certificates may name a lot. */
+export function boundHandshake(event: HandshakeEvent): HandshakeEvent {
+  const { presented } = event
+  return {
+    ...event,
+    detail: copy(event.detail, 512),
+    presented: presented && { ...presented, id: copy(presented.id, 2048), serial: copy(presented.serial, 256) },
+  }
 }
 
 /** A string of its own: a slice would keep alive the whole head that it was cut from. */

@@ -45,6 +45,8 @@ export interface ExchangeEvent {
 
 /** A handshake that was refused. */
 export interface HandshakeEvent {
+  /** Ours, as of a request (UUIDv7): the caller never learns it. */
+  readonly id: string
   readonly listener: string
   readonly time: number
   readonly sourceIp: string

@@ -82,7 +82,8 @@ export function createRecordText({ digestOf }: RecordTextOptions): RecordText {
           ? ''
           : peerPart(short(presented.id, LONGEST_PRINCIPAL), short(presented.serial, LONGEST_NAME), presented.notAfter)
       return (
-        `{"time":"${timeText(event.time)}","level":"warn","msg":"handshake","listener":"${jsonText(event.listener)}"` +
+        `{"time":"${timeText(event.time)}","level":"warn","msg":"handshake","handshake_id":"${jsonText(event.id)}"` +
+        `,"listener":"${jsonText(event.listener)}"` +
         `,"source_ip":"${jsonText(event.sourceIp)}"${peer},"decision":"deny","reason":"${event.reason}"` +
         `,"detail":"${jsonHeadText(short(detail, LONGEST.detail))}"${detail.length > LONGEST.detail ? ',"cut":["detail"]' : ''}}\n`
       )

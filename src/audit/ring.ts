@@ -1,15 +1,15 @@
 /**
- * The last decisions in memory, for `explain` by request id; refusals apart, so that allowed traffic cannot push them out, and under load
- * a share of what was allowed.
+ * The last decisions in memory, for `explain` by id; refusals apart, so that allowed traffic cannot push them out, and under load
+ * a share of what was allowed. Refused handshakes are apart from both: anybody can cause them.
  */
-import { boundEvent, requestSize } from './bound-event.ts'
-import type { ExchangeEvent } from './event.ts'
+import { boundEvent, boundHandshake, requestSize } from './bound-event.ts'
+import type { ExchangeEvent, HandshakeEvent } from './event.ts'
 
 /** Ms of one turn of the allowance for allowed decisions. */
 const TURN = 1000
 
 export interface RingOptions {
-  /** Decisions kept of each kind, allowed and refused. Default 1,000. */
+  /** Decisions kept of each kind, allowed and refused, and refused handshakes. Default 1,000. */
   readonly capacity?: number
   /**
    * Allowed decisions kept in one second; the first of each. Default 100. What is kept outlives the young generation: at thousands of
@@ -22,10 +22,15 @@ export interface RingOptions {
 
 export interface Ring {
   add(event: ExchangeEvent): void
+  addHandshake(event: HandshakeEvent): void
   /** All that had this id, which callers may choose; newest first. */
   find(requestId: string): readonly ExchangeEvent[]
   /** Newest first. */
   recent(limit: number): readonly ExchangeEvent[]
+  findHandshake(id: string): HandshakeEvent | undefined
+  /** Newest first. */
+  recentHandshakes(limit: number): readonly HandshakeEvent[]
+  /** Decisions and handshakes that are kept. */
   readonly size: number
 }
 
@@ -47,6 +52,8 @@ export function createRing({
 }: RingOptions = {}): Ring {
   const allowed: Lane = { events: [], orders: [], next: 0 }
   const refused: Lane = { events: [], orders: [], next: 0 }
+  const handshakes: HandshakeEvent[] = []
+  let nextHandshake = 0
   let order = 0
   let turnSince = 0
   let taken = 0
@@ -74,10 +81,17 @@ export function createRing({
       lane.orders[lane.next] = order++
       lane.next = (lane.next + 1) % capacity
     },
+    addHandshake(event) {
+      handshakes[nextHandshake] = boundHandshake(event)
+      nextHandshake = (nextHandshake + 1) % capacity
+    },
     find: (requestId) => newestFirst((event) => event.requestId === requestId),
     recent: (limit) => newestFirst(() => true).slice(0, limit),
+    findHandshake: (id) => handshakes.find((event) => event.id === id),
+    // The slot to be filled next holds the oldest.
+    recentHandshakes: (limit) => [...handshakes.slice(nextHandshake), ...handshakes.slice(0, nextHandshake)].toReversed().slice(0, limit),
     get size() {
-      return allowed.events.length + refused.events.length
+      return allowed.events.length + refused.events.length + handshakes.length
     },
   }
 }

@@ -1,4 +1,4 @@
-/** `postern explain REQUEST_ID`: why a running sidecar decided a request as it did. */
+/** `postern explain ID`: why a running sidecar decided a request as it did, or refused a handshake. */
 import { PosternError } from '#base/errors'
 import { REASONS } from '#base/reasons'
 import type { ReasonCode } from '#base/reasons'
@@ -28,9 +28,22 @@ interface ShownRecord {
   readonly status: number
 }
 
+/** A record of a refused handshake, as far as it is shown. */
+interface ShownHandshake {
+  readonly msg: 'handshake'
+  readonly time: string
+  readonly listener: string
+  readonly source_ip: string
+  /** As presented, not verified. */
+  readonly peer?: { readonly id: string; readonly serial: string; readonly not_after: string }
+  readonly decision: 'deny'
+  readonly reason: ReasonCode
+  readonly detail: string
+}
+
 /** What `GET /v1/decisions/{request_id}` answers. */
 interface ExplainedDecision {
-  readonly record: ShownRecord
+  readonly record: ShownRecord | ShownHandshake
   readonly explanation: (Explanation & { readonly considered_total?: number }) | null
   readonly explained_with: { readonly policy_generation: number; readonly same: boolean }
   readonly decisions_with_this_id: number
@@ -51,22 +64,40 @@ export async function explainRequest(args: readonly string[], io: CommandIo): Pr
   if (status === 404) {
     throw new PosternError(
       'ERR_ADMIN_REQUEST_UNKNOWN',
-      `The sidecar on ${formatAddress(address)} keeps no decision of request ${visibleText(requestId)}. ${REASONS.ERR_ADMIN_REQUEST_UNKNOWN.remedy}`,
+      `The sidecar on ${formatAddress(address)} keeps nothing with the id ${visibleText(requestId)}. ${REASONS.ERR_ADMIN_REQUEST_UNKNOWN.remedy}`,
     )
   }
   if (status !== 200 || !isExplainedDecision(body)) {
     throw new PosternError('ERR_ADMIN_UNREACHABLE', `What answers on ${formatAddress(address)} is no sidecar (status ${status}).`)
   }
-  io.stdout.write(values.output === 'json' ? `${JSON.stringify(body, undefined, 2)}\n` : decisionText(body, io.colour))
-  return body.record.decision === 'allow' ? 0 : 1
+  const { record } = body
+  if (values.output === 'json') io.stdout.write(`${JSON.stringify(body, undefined, 2)}\n`)
+  else
+    io.stdout.write(
+      'msg' in record && record.msg === 'handshake' ? handshakeText(record) : decisionText(record as ShownRecord, body, io.colour),
+    )
+  return record.decision === 'allow' ? 0 : 1
 }
 
 function isExplainedDecision(body: unknown): body is ExplainedDecision {
   return typeof body === 'object' && body !== null && 'record' in body && 'explained_with' in body
 }
 
+function handshakeText(record: ShownHandshake): string {
+  const { time, listener, source_ip: sourceIp, peer } = record
+  const who =
+    peer === undefined
+      ? 'no certificate was presented that could be read'
+      : `presented was ${peer.id === '' ? 'a certificate without SPIFFE ID' : peer.id}, serial ${peer.serial}, until ${peer.not_after}`
+  return (
+    `${visibleText(`a handshake from ${sourceIp} on ${listener} at ${time}, closed`)}\n  ${visibleText(who)}\n` +
+    `refused before any request: ${reasonText(record)}\n`
+  )
+}
+
 function decisionText(
-  { record, explanation, explained_with: by, decisions_with_this_id: count }: ExplainedDecision,
+  record: ShownRecord,
+  { explanation, explained_with: by, decisions_with_this_id: count }: ExplainedDecision,
   colour: boolean,
 ): string {
   const lines = [requestLine(record)]
@@ -100,11 +131,11 @@ function withoutPolicy(record: ShownRecord): string[] {
   return [`${record.decision === 'allow' ? 'allowed, then failed' : 'refused before policy was asked'}: ${reasonText(record)}`]
 }
 
-function reasonText({ reason, detail }: ShownRecord): string {
+function reasonText({ reason, detail }: Pick<ShownRecord, 'reason' | 'detail'>): string {
   if (reason === undefined) return ''
   // A sidecar of another version may know reasons that we do not.
   const known = Object.hasOwn(REASONS, reason) ? REASONS[reason] : undefined
-  const exactly = detail === undefined ? '' : ` [${visibleText(detail)}]`
+  const exactly = detail === undefined || detail === '' ? '' : ` [${visibleText(detail)}]`
   return known === undefined ? `${visibleText(reason)}${exactly}` : `${known.what}${exactly} (${reason})\n  ${known.remedy}`
 }
 

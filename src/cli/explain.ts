@@ -50,8 +50,8 @@ export const explainCommand: Command = {
 
 Usage: postern explain --policies PATH --peer SPIFFE_ID --method GET --path /x [options]
        postern explain --policies PATH --cases FILE [options]
-       postern explain REQUEST_ID [--admin ADDRESS]      a request that a running sidecar decided
-       postern explain ERR_CODE                          a reason, as of a handshake, which has no request id
+       postern explain ID [--admin ADDRESS]      what a running sidecar decided: request_id of a request, handshake_id of a handshake
+       postern explain ERR_CODE                  a reason
 
   --policies PATH       a policy file, or a folder of them; may be repeated
   --peer SPIFFE_ID      who calls

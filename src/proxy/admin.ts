@@ -1,6 +1,6 @@
 /** The admin address: what the sidecar decided, who it is, what is in force. On a Unix socket it also takes two orders. */
 import type { Server } from 'node:http'
-import type { ExchangeEvent } from '#audit/event'
+import type { ExchangeEvent, HandshakeEvent } from '#audit/event'
 import { createRecordText } from '#audit/record-text'
 import type { Ring } from '#audit/ring'
 import { isoTime } from '#audit/time-text'
@@ -74,6 +74,7 @@ export async function openAdminServer({ address, sources, log }: AdminOptions): 
 function readRoutes(sources: AdminSources): Route[] {
   const recordText = createRecordText({ digestOf: (generation) => sources.digestOf(generation) })
   const record = (event: ExchangeEvent): unknown => JSON.parse(recordText.exchange(event))
+  const handshake = (event: HandshakeEvent): unknown => JSON.parse(recordText.handshake(event))
   const shown = (value: unknown): SmallResponse => json(withoutSecrets(value))
   const limited = (request: SmallRequest, answer: (limit: number) => SmallResponse): SmallResponse => {
     const limit = limitOf(request.query)
@@ -87,11 +88,22 @@ function readRoutes(sources: AdminSources): Route[] {
     {
       path: '/v1/decisions/{request_id}',
       async answer({ params }) {
-        const found = sources.decisions.find(params['request_id'] ?? '')
+        const id = params['request_id'] ?? ''
+        const found = sources.decisions.find(id)
         const [event] = found
-        if (event === undefined) return problem(404, 'Not Found: no decision with this request id is kept; only the latest are')
-        const { decision, reason } = event
         const generation = sources.generation()
+        if (event === undefined) {
+          const refused = sources.decisions.findHandshake(id)
+          if (refused === undefined) return problem(404, 'Not Found: nothing with this id is kept; only the latest are')
+          return shown({
+            record: handshake(refused),
+            reason: { code: refused.reason, ...REASONS[refused.reason] },
+            explanation: null,
+            explained_with: { policy_generation: generation, same: false },
+            decisions_with_this_id: 1,
+          })
+        }
+        const { decision, reason } = event
         return shown({
           record: record(event),
           ...(reason === undefined ? {} : { reason: { code: reason, ...REASONS[reason] } }),
@@ -100,6 +112,10 @@ function readRoutes(sources: AdminSources): Route[] {
           decisions_with_this_id: found.length,
         })
       },
+    },
+    {
+      path: '/v1/handshakes',
+      answer: (request) => limited(request, (limit) => shown({ handshakes: sources.decisions.recentHandshakes(limit).map(handshake) })),
     },
     { path: '/v1/identity', answer: () => shown(sources.identity()) },
     { path: '/v1/policies', answer: () => shown(sources.policies()) },

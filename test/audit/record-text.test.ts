@@ -82,6 +82,7 @@ test('a refused handshake has whatever identity was presented', () => {
     time: '2026-11-24T18:41:07.123Z',
     level: 'warn',
     msg: 'handshake',
+    handshake_id: '01890a5d-ac96-774b-bcce-b302099a8057',
     listener: '0.0.0.0:7443',
     source_ip: '10.1.2.3',
     peer: { id: 'spiffe://other.example/ns/a/sa/b', serial: '0a', not_after: '2026-11-24T18:41:07.123Z' },

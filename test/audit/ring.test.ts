@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { NOT_KEPT } from '#audit/bound-event'
 import { createRing } from '#audit/ring'
-import { exchange, refusal, requestFacts } from '../support/events.ts'
+import { exchange, handshake, refusal, requestFacts } from '../support/events.ts'
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
@@ -33,6 +33,29 @@ test('the newest come first, whatever their kind', () => {
     ring.find('b').map(({ decision }) => decision?.allow),
     [true, false],
   )
+})
+
+test('refused handshakes are kept apart: however many, they push no decision out, and the oldest of them give way', () => {
+  const ring = createRing({ capacity: 3 })
+  ring.add(refusal({ requestId: 'refused' }))
+  for (let index = 0; index < 100; index++) ring.addHandshake(handshake({ id: `shaken-${index}` }))
+  assert.equal(ring.find('refused').length, 1)
+  assert.deepEqual(
+    ring.recentHandshakes(2).map(({ id }) => id),
+    ['shaken-99', 'shaken-98'],
+  )
+  assert.equal(ring.recentHandshakes(10).length, 3)
+  assert.equal(ring.findHandshake('shaken-97')?.sourceIp, '10.1.2.3')
+  assert.equal(ring.findHandshake('shaken-96'), undefined)
+  assert.equal(ring.size, 4)
+})
+
+test('of a certificate that names a lot, what a record shows is kept', () => {
+  const ring = createRing()
+  const long = 'x'.repeat(60_000)
+  ring.addHandshake(handshake({ detail: long, presented: { id: long, serial: long, notAfter: 1 } }))
+  const [kept] = ring.recentHandshakes(1)
+  assert.deepEqual([kept?.detail.length, kept?.presented?.id.length, kept?.presented?.serial.length], [512, 2048, 256])
 })
 
 test('an event of ordinary size is kept as it is', () => {

@@ -7,12 +7,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemClock } from '#base/clock'
+import { REASONS } from '#base/reasons'
 import { explainCommand } from '#cli/explain'
 import { openAdminServer } from '#proxy/admin'
 import { adminSources } from '#proxy/admin-sources'
 import { silentLog } from '#telemetry/log'
-import { startApp } from '../fakes/apps.ts'
-import { call, createMtlsAgent, sendRaw } from '../support/mtls-client.ts'
+import { startApp, startRawApp } from '../fakes/apps.ts'
+import { startH2cApp } from '../fakes/h2c-app.ts'
+import { refusedHandshake } from '../support/handshakes.ts'
+import { ask, openSession } from '../support/http2-client.ts'
+import { call, createMtlsAgent, dial, readToEnd, sendRaw } from '../support/mtls-client.ts'
 import { runInProcess } from '../support/run-command.ts'
 import { runSidecar } from '../support/sidecar.ts'
 import type { RunningSidecar } from '../support/sidecar.ts'
@@ -112,6 +116,86 @@ test('a request whose app was away is explained as allowed, with what failed the
   }
 })
 
+test('a request over HTTP/2 is explained by its id: refused, limited, and a call of gRPC', async () => {
+  await using app = await startH2cApp((stream) => {
+    stream.respond({ ':status': 200 })
+    stream.end()
+  })
+  await using sidecar = await runSidecar({ app: app.port, inbound: '      protocol: http2\n', policy: POLICY })
+  const admin = await openAdmin(sidecar, join(sidecar.dir, 'postern-admin.sock'))
+  const explain = (id: string) => runInProcess(explainCommand, [id], { cwd: sidecar.dir })
+  try {
+    using session = openSession(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
+    const send = (id: string, method: string, more = {}) =>
+      ask(session, { ':path': '/pkg.Service/Method', ':method': method, 'x-request-id': id, ...more })
+    await send('h2-write', 'PUT')
+    await send('h2-first', 'DELETE')
+    await send('h2-limited', 'DELETE')
+    await send('h2-grpc', 'POST', { 'content-type': 'application/grpc', te: 'trailers' })
+
+    const refused = await explain('h2-write')
+    assert.equal(refused.status, 1, refused.stderr)
+    assert.match(refused.stdout, /^PUT .*\/pkg\.Service\/Method from spiffe:\S+\/caller at \S+, answered 403\nrefused: /)
+    assert.match(refused.stdout, /× http_method in \[?.*GET.*it is.*PUT/)
+    const limited = await explain('h2-limited')
+    assert.equal(limited.status, 1, limited.stderr)
+    assert.match(limited.stdout, /answered 429\nallowed by allow rule removals [^]*\nand then: .*\(ERR_RATE_LIMITED\)\n/)
+    const grpc = await explain('h2-grpc')
+    assert.equal(grpc.status, 1, grpc.stderr)
+    assert.match(grpc.stdout, /^POST [^]*refused: [^]*× http_method/)
+  } finally {
+    await end(admin)
+  }
+})
+
+test('a connection of opaque TCP is explained by the id in its record', async () => {
+  await using app = await startRawApp(() => {})
+  const policy = '- allow: { and: [ spiffe_id: spiffe://example.org/ns/test/sa/friend ] }\n'
+  await using sidecar = await runSidecar({ app: app.port, inbound: '      protocol: tcp\n', policy })
+  const admin = await openAdmin(sidecar, join(sidecar.dir, 'postern-admin.sock'))
+  try {
+    await readToEnd(await dial(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/stranger')))
+    const record = await sidecar.record(({ msg }) => msg === 'decision')
+    const { status, stdout, stderr } = await runInProcess(explainCommand, [String(record['request_id'])], { cwd: sidecar.dir })
+    assert.equal(status, 1, stderr)
+    assert.match(stdout, /^a connection from spiffe:\S+\/stranger at \S+, no answer\nrefused: /)
+    assert.match(stdout, /× spiffe_id is spiffe:\S+\/friend — it is spiffe:\S+\/stranger/)
+  } finally {
+    await end(admin)
+  }
+})
+
+test('a refused handshake is explained by the id in its record, with the identity that was presented and what to do', async () => {
+  await using sidecar = await runSidecar()
+  const admin = await openAdmin(sidecar, join(sidecar.dir, 'postern-admin.sock'))
+  const explain = (...args: string[]) => runInProcess(explainCommand, args, { cwd: sidecar.dir })
+  try {
+    const expired = await sidecar.mesh.issueFlawed({ notBefore: Date.now() - 7_200_000, notAfter: Date.now() - 3_600_000 })
+    const late = String((await refusedHandshake(sidecar, expired))['handshake_id'])
+    const bare = String((await refusedHandshake(sidecar, undefined))['handshake_id'])
+    assert.match(late, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+    assert.notEqual(late, bare)
+
+    const { status, stdout, stderr } = await explain(late)
+    assert.equal(status, 1, stderr)
+    const { what, remedy } = REASONS.ERR_SVID_EXPIRED
+    const [first = '', presented = '', reason = '', advice] = stdout.split('\n')
+    assert.match(first, /^a handshake from 127\.0\.0\.1 on 127\.0\.0\.1:0 at \S+, closed$/)
+    assert.match(presented, /^ {2}presented was spiffe:\/\/example\.org\/ns\/shop\/sa\/cart, serial [0-9a-f]+, until 20\S+Z$/)
+    assert.ok(reason.startsWith(`refused before any request: ${what}`) && reason.endsWith('(ERR_SVID_EXPIRED)'), reason)
+    assert.equal(advice, `  ${remedy}`)
+
+    const nobody = await explain(bare)
+    assert.equal(nobody.status, 1, nobody.stderr)
+    assert.match(nobody.stdout, /\n {2}no certificate was presented that could be read\nrefused .*\(ERR_TLS_NO_CERTIFICATE\)\n/)
+
+    const json = JSON.parse((await explain(late, '--output', 'json')).stdout) as { record: { msg: string }; reason: { code: string } }
+    assert.deepEqual([json.record.msg, json.reason.code], ['handshake', 'ERR_SVID_EXPIRED'])
+  } finally {
+    await end(admin)
+  }
+})
+
 test('an id that is not kept is status 2 and says where to look', async () => {
   await using sidecar = await runSidecar()
   const admin = await openAdmin(sidecar, join(sidecar.dir, 'postern-admin.sock'))
@@ -120,7 +204,7 @@ test('an id that is not kept is status 2 and says where to look', async () => {
     assert.equal(status, 2)
     assert.match(
       stderr,
-      /keeps no decision of request a\/\.\.\/b\\u001b\. Only the latest 1,000 of each kind are kept.*ERR_ADMIN_REQUEST_UNKNOWN/s,
+      /keeps nothing with the id a\/\.\.\/b\\u001b\. Only the latest 1,000 of each kind are kept.*ERR_ADMIN_REQUEST_UNKNOWN/s,
     )
   } finally {
     await end(admin)

@@ -10,7 +10,7 @@ import type { Address } from '#base/units'
 import { openAdminServer } from '#proxy/admin'
 import type { AdminSources } from '#proxy/admin'
 import { silentLog } from '#telemetry/log'
-import { exchange, refusal, requestFacts, TIME, token } from '../support/events.ts'
+import { exchange, handshake, refusal, requestFacts, TIME, token } from '../support/events.ts'
 import { ask, askRaw } from '../support/small-client.ts'
 
 const PEM = '-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----\n'
@@ -29,6 +29,8 @@ function sources(orders: Orders): AdminSources {
   decisions.add(
     refusal({ requestId: 'req-r', detail: 'rule #2', token, facts: requestFacts({ headers, query: 'access_token=hunter2', token }) }),
   )
+  decisions.addHandshake(handshake({ id: 'shaken-1' }))
+  decisions.addHandshake(handshake({ id: 'shaken-2', presented: undefined }))
   decisions.add(exchange({ requestId: 'req-m', decision: undefined, reason: 'ERR_HTTP_REQUEST_LINE', status: 400, facts: undefined }))
   return {
     decisions,
@@ -110,6 +112,24 @@ test('one decision comes with its reason, its explanation, and whether policy ha
     assert.equal(answer['decisions_with_this_id'], 1)
     assert.equal(((await ask(target, '/v1/decisions/req-m')).json() as Record<string, unknown>)['explanation'], null)
     assert.equal((await ask(target, '/v1/decisions/unknown')).status, 404)
+  }))
+
+test('refused handshakes are listed newest first, and one is found by its id like a decision', () =>
+  serving('unix', async (target) => {
+    const { handshakes } = (await ask(target, '/v1/handshakes')).json() as { handshakes: Record<string, unknown>[] }
+    assert.deepEqual(
+      handshakes.map((record) => [record['msg'], record['handshake_id'], record['peer'] !== undefined]),
+      [
+        ['handshake', 'shaken-2', false],
+        ['handshake', 'shaken-1', true],
+      ],
+    )
+    assert.equal((await ask(target, '/v1/handshakes?limit=0')).status, 400)
+    const one = (await ask(target, '/v1/decisions/shaken-1')).json() as Record<string, Record<string, unknown>>
+    assert.deepEqual(
+      [one['record']?.['handshake_id'], one['reason']?.['code'], one['explanation']],
+      ['shaken-1', 'ERR_TLS_HANDSHAKE', null],
+    )
   }))
 
 test('connections are shown with their peer, their end, and what runs on them', () =>

@@ -103,6 +103,7 @@ export function refusal(changes: Partial<ExchangeEvent> = {}): ExchangeEvent {
 
 export function handshake(changes: Partial<HandshakeEvent> = {}): HandshakeEvent {
   return {
+    id: '01890a5d-ac96-774b-bcce-b302099a8057',
     listener: '0.0.0.0:7443',
     time: TIME,
     sourceIp: '10.1.2.3',

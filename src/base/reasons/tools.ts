@@ -13,7 +13,7 @@ export const toolReasons = {
     remedy: 'Give the address of `spec.admin` with `--admin`, run as the user that the sidecar runs as, and check that it runs.',
   },
   ERR_ADMIN_REQUEST_UNKNOWN: {
-    what: 'The sidecar keeps no decision with this request id.',
+    what: 'The sidecar keeps no decision and no refused handshake with this id.',
     remedy:
       'Only the latest 1,000 of each kind are kept; look for the id in the decision records, and decide offline with `postern explain --policies`.',
   },
