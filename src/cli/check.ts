@@ -18,11 +18,14 @@ export const checkCommand: Command = {
 
 Usage: postern check [--config FILE] [options]
        postern check --peer ADDRESS [--config FILE] [--expect SPIFFE_ID] [--alpn NAME]
+       postern check --cluster [--namespace NAME]
 
   --config FILE  the sidecar's document; without it only the runtime is looked at
   --peer ADDRESS dials a sidecar and says what is wrong from this side: with the document's own identity, or without any
   --expect ID    who the peer must be; by default, whom the document's \`outbound\` expects at that address, or anybody trusted
   --alpn NAME    http/1.1 (default), h2, or none
+  --cluster      looks at the mesh in a Kubernetes cluster, by KUBECONFIG or from inside a pod, and creates nothing
+  --namespace N  where its authority and controller run; default postern-system
   --offline      looks at files only: connects to nothing, listens on nothing
   --output json  prints the results as JSON
 
@@ -45,6 +48,8 @@ async function check(args: readonly string[], io: CommandIo): Promise<ExitStatus
     peer: { type: 'string' },
     expect: { type: 'string' },
     alpn: { type: 'string', default: 'http/1.1' },
+    cluster: { type: 'boolean', default: false },
+    namespace: { type: 'string', default: 'postern-system' },
     output: { type: 'string', default: 'text' },
   } as const
   const { values } = parseArguments(args, options)
@@ -55,8 +60,10 @@ async function check(args: readonly string[], io: CommandIo): Promise<ExitStatus
   let category = ''
   const { peer, expect, alpn } = values
   if (peer === undefined && expect !== undefined) throw usage('`--expect` belongs to `--peer ADDRESS`.')
-  const checks =
-    peer === undefined
+  if (values.cluster && (peer !== undefined || file !== undefined)) throw usage('`--cluster` goes with neither `--config` nor `--peer`.')
+  const checks = values.cluster
+    ? checkTheCluster(io, values.namespace)
+    : peer === undefined
       ? runChecks(file, values.offline, io.cwd)
       : checkPeer({ address: peerAddress(peer), file, cwd: io.cwd, expect: expectedPeer(expect), alpn: alpnOf(alpn) })
   for await (const result of checks) {
@@ -70,7 +77,7 @@ async function check(args: readonly string[], io: CommandIo): Promise<ExitStatus
   const failed = results.filter(({ status }) => status === 'failed')
   if (json) io.stdout.write(`${JSON.stringify(toJson(results), undefined, 2)}\n`)
   else io.stdout.write(`\nStatus check results are ${mark(failed.length > 0 ? 'failed' : 'passed', io.colour)}\n`)
-  if (file === undefined && peer === undefined)
+  if (file === undefined && peer === undefined && !values.cluster)
     io.stderr.write('Only the runtime was looked at: name a document with `--config FILE` for the rest.\n')
   if (failed.length === 0) return 0
   return failed.some(({ id }) => id === 'document-valid' || id === 'policies-valid') ? 2 : 1
@@ -93,6 +100,11 @@ async function* runChecks(file: string | undefined, offline: boolean, cwd: strin
   yield* sidecar.results
   yield* await checkApp(config, sidecar.running)
   yield* await checkOutbound(config, own.identity, () => systemClock.now())
+}
+
+async function* checkTheCluster({ env }: CommandIo, namespace: string): AsyncGenerator<CheckResult> {
+  const { checkCluster } = await import('./check/cluster.ts')
+  yield* checkCluster({ env, namespace })
 }
 
 async function checkIdentity(config: SidecarConfig, offline: boolean): Promise<CheckedIdentity> {

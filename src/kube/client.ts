@@ -33,11 +33,15 @@ export interface KubeClient {
   list<T extends KubeObject>(resource: Resource, options?: ListOptions): Promise<KubeList<T>>
   create<T extends object>(resource: Resource, body: object, name?: string, subresource?: string): Promise<T>
   patch<T extends KubeObject>(resource: Resource, name: string, patch: unknown, options: PatchOptions): Promise<T>
+  /** What would be stored, by way of all admission: nothing is. */
+  dryRun<T extends object>(resource: Resource, body: object): Promise<T>
   delete(resource: Resource, name: string): Promise<void>
   /** The body of a watch, a line of JSON for each event, until `signal` or the server ends it. */
   stream(resource: Resource, query: Readonly<Record<string, string>>, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>
   /** A path that is no resource: `/version`, `/openid/v1/jwks`. */
   raw(path: string): Promise<unknown>
+  /** The API server's wall clock, ms since the epoch, to the second. */
+  time(): Promise<number>
   close(): Promise<void>
 }
 
@@ -137,6 +141,7 @@ export function createKubeClient(access: KubeAccess, clock: Clock): KubeClient {
         contentType: CONTENT_TYPE[type],
         ...(fieldManager !== undefined && { query: { fieldManager, ...(type === 'apply' && { force: 'true' }) } }),
       }),
+    dryRun: (resource, body) => json('POST', resourcePath(resource), { body, query: { dryRun: 'All' } }),
     async delete(resource, name) {
       const { body } = await send('DELETE', resourcePath(resource, name))
       await body.dump()
@@ -146,6 +151,13 @@ export function createKubeClient(access: KubeAccess, clock: Clock): KubeClient {
       return body
     },
     raw: (path) => json('GET', path),
+    async time() {
+      const { headers, body } = await send('GET', '/version')
+      await body.dump()
+      const time = Date.parse(String(headers['date']))
+      if (Number.isNaN(time)) throw new PosternError('ERR_KUBE_RESPONSE', 'GET /version: the answer has no date.')
+      return time
+    },
     close: () => agent.destroy(),
   }
 }

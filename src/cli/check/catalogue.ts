@@ -180,6 +180,56 @@ export const CHECKS = {
     title: 'the peer takes our certificate',
     hint: 'Its records have the refused handshake, with the identity that was shown and the reason code.',
   },
+  'cluster-reachable': {
+    category: 'cluster',
+    title: 'the API server answers, and lets us look',
+    hint: 'Set KUBECONFIG to a file whose user may list pods, namespaces, nodes’ leases and the objects of the mesh.',
+  },
+  'cluster-clock': {
+    category: 'cluster',
+    title: 'the clocks of this host, of the API server and of the nodes agree',
+    hint: 'Have all of them keep time by NTP: certificates begin and end by the clock of the node that their pod runs on.',
+  },
+  'cluster-resources': {
+    category: 'cluster',
+    title: 'the custom resources are there, in the version that this program knows',
+    hint: 'Apply the output of `postern install` again.',
+  },
+  'cluster-control-plane': {
+    category: 'cluster',
+    title: 'authority and controller are running',
+    hint: 'Look at `kubectl -n postern-system get pods` and at the events and logs of what is not ready.',
+  },
+  'cluster-webhook': {
+    category: 'cluster',
+    title: 'the API server trusts the webhook by the bundle of the mesh',
+    hint: 'The controller writes the bundle there: see that it runs, and that nothing else (GitOps) sets `caBundle` back.',
+  },
+  'cluster-injection': {
+    category: 'cluster',
+    title: 'a pod that is created gets its sidecar',
+    hint: 'The detail is what the API server says to whoever creates a pod; the controller’s log has the rest.',
+  },
+  'cluster-trust': {
+    category: 'cluster',
+    title: 'the authorities of the mesh have time left',
+    hint: 'Begin a rotation now (`postern ca rotate`): what is below an authority ends with it.',
+  },
+  'cluster-uninjected': {
+    category: 'cluster',
+    title: 'every pod of the labelled namespaces has its sidecar',
+    hint: 'Pods from before the label are made anew by `kubectl rollout restart`; what is to stay outside gets the label `postern.dev/inject: disabled`.',
+  },
+  'cluster-behind': {
+    category: 'cluster',
+    title: 'the sidecars are of the image that is injected now',
+    hint: 'Restart their workloads when it suits: `kubectl rollout restart`.',
+  },
+  'cluster-policies': {
+    category: 'cluster',
+    title: 'every policy is accepted, and runs in all sidecars that it concerns',
+    hint: 'Mend what a status says is wrong (`kubectl describe policy`); a sidecar that lags says why on `/readyz?verbose`.',
+  },
 } as const satisfies Record<string, CheckText>
 
 export type CheckId = keyof typeof CHECKS

@@ -8,6 +8,9 @@ export interface GuardedPort {
   readonly protocol: PortProtocol
 }
 
+/** What deciding needs to know of the mesh. */
+export type DecisionSettings = Pick<InjectionSettings, 'namespace' | 'interception'>
+
 /** What injection does to one pod. */
 export interface Plan {
   readonly service: string
@@ -44,7 +47,7 @@ export function decideInjection(
   pod: Pod,
   namespace: string,
   namespaceLabel: string | undefined,
-  settings: InjectionSettings,
+  settings: DecisionSettings,
 ): InjectionVerdict {
   const { metadata = {}, spec } = pod
   const { labels = {}, annotations = {} } = metadata
@@ -70,7 +73,7 @@ function isChoices(read: Choices | readonly string[]): read is Choices {
   return !Array.isArray(read)
 }
 
-function plan({ metadata = {}, spec }: Pod, namespace: string, choices: Choices, settings: InjectionSettings): InjectionVerdict {
+function plan({ metadata = {}, spec }: Pod, namespace: string, choices: Choices, settings: DecisionSettings): InjectionVerdict {
   const problems: string[] = []
   const warnings: string[] = []
   const interception = choices.interception ?? settings.interception
