@@ -52,8 +52,9 @@ Usage: postern certs request --ca ADDRESS --bundle FILE --token-file FILE --out 
   --output json        prints what was written as JSON
 
 Example:
-  postern ca token --config ca/ca.yaml --id spiffe://example.org/ns/shop/sa/cart |
-    postern certs request --ca 127.0.0.1:7100 --bundle ca/keys/bundle.pem --token-file - --out cart
+  postern certs request --ca 127.0.0.1:7100 --bundle ca/keys/bundle.pem --token-file token --out cart
+
+where \`postern ca token --config ca/ca.yaml --id spiffe://example.org/ns/shop/sa/cart\` has printed what is in the file token.
 `,
     run: async (args, io) => request(args, io, clock),
   }

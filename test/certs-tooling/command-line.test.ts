@@ -51,7 +51,7 @@ test('`certs` alone, or with a slip of the pen, says what there is', async () =>
   assert.match(own.stdout, /^postern certs convert: /)
   for (const name of NAMES) assert.match(help.stdout, new RegExp(`^  ${name} `, 'm'))
   const alone = await runInProcess(certs, [])
-  assert.match(alone.stderr, /`postern certs` has init, issue, inspect, verify, convert, bundle.*ERR_USAGE/)
+  assert.match(alone.stderr, /`postern certs` has init, issue, request, inspect, verify, convert, bundle.*ERR_USAGE/)
   const slip = await runInProcess(certs, ['insepct', 'a'])
   assert.match(slip.stderr, /there is no `certs insepct`\. Did you mean `inspect`\?/)
   assert.deepEqual([alone.status, slip.status], [2, 2])
