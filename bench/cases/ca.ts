@@ -39,12 +39,12 @@ const ON_RECORD = 100_000
 
 export async function measureAuthority({ program, folder, quick }: AuthorityOptions): Promise<AuthorityResult> {
   const authority = await makeAuthorityFolder(program, folder)
-  const count = quick ? 2_000 : 8_000
-  const rounds = quick ? 3 : 5
+  const count = quick ? 1_000 : 8_000
+  const rounds = quick ? 2 : 5
   const requests = Array.from({ length: 64 }, () => requestSvid(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey))
   const csr = (index: number): string => JSON.stringify(requests[index % requests.length])
   const starts: number[] = []
-  for (let index = 0; index < (quick ? 3 : 7); index++) {
+  for (let index = 0; index < (quick ? 2 : 7); index++) {
     await using running = await authority.start()
     starts.push(running.readyMs)
   }

@@ -1,42 +1,25 @@
 /** The cases by name: each measures, judges against its budgets, and gives the figures behind. Another case is another entry. */
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Contender, Running, Setup } from '../contenders/contender.ts'
-import { envoy } from '../contenders/envoy.ts'
-import { haproxy } from '../contenders/haproxy.ts'
-import { nginx } from '../contenders/nginx.ts'
 import { postern } from '../contenders/postern.ts'
-import { type Certificates, makeCertificates } from '../environment/certificates.ts'
-import type { Upstream } from '../environment/upstream.ts'
+import type { Contender, Running } from '../contenders/contender.ts'
+import { makeCertificates } from '../environment/certificates.ts'
 import { createLoad } from '../load/wrk.ts'
 import { type CaseReport, type Detail, judgeLimits, judgeRatios, notMeasured, type Row } from '../report.ts'
 import { measureAuthority } from './ca.ts'
-import { type CpuResult, measureCpu } from './cpu.ts'
+import { type Bench, byName, compareCpu, cpuDetail, FEW_RULES, MANY_RULES, peers, setup } from './compare.ts'
+import { http2 } from './http2.ts'
+import type { CpuResult } from './cpu.ts'
 import type { LoopReport } from './loop-monitor.ts'
-import { measureMemory } from './memory.ts'
+import { measureMemory, type MemoryResult } from './memory.ts'
 import { measureMicro } from './micro.ts'
 import { measureReady } from './ready.ts'
 import { measureReload } from './reload.ts'
-
-export interface Bench {
-  /** Bundle of Postern. */
-  readonly program: string
-  readonly quick: boolean
-  /** Scratch. */
-  readonly folder: string
-  readonly certificates: Certificates
-  readonly upstream: Upstream
-  /** The library preloaded into wrk. */
-  readonly shim: string
-  /** Undefined where it could not be had. */
-  readonly envoy: string | undefined
-}
-
-const FEW_RULES = 10
-const MANY_RULES = 10_000
+import { transfer } from './transfer.ts'
 
 export const CASES: Readonly<Record<string, (bench: Bench) => Promise<CaseReport>>> = {
   http1,
+  http2,
+  transfer,
   handshake,
   decision,
   record,
@@ -47,55 +30,18 @@ export const CASES: Readonly<Record<string, (bench: Bench) => Promise<CaseReport
   ca,
 }
 
-let folders = 0
-/** A folder of its own for every start. */
-function setup({ folder, certificates, upstream }: Bench): Setup {
-  const own = join(folder, `contender-${++folders}`)
-  mkdirSync(own)
-  return { folder: own, certificates, upstreamPort: upstream.port }
-}
-
-function peers(bench: Bench): Contender[] {
-  return [nginx(), haproxy(), ...(bench.envoy === undefined ? [] : [envoy(bench.envoy)])]
-}
-
-async function compareCpu(bench: Bench, contenders: readonly Contender[], connections: number, closeEach: boolean): Promise<CpuResult[]> {
+async function compareHttp1(bench: Bench, contenders: readonly Contender[], connections: number, closeEach: boolean): Promise<CpuResult[]> {
   await using stack = new AsyncDisposableStack()
   const running: Running[] = []
   for (const contender of contenders) running.push(stack.use(await contender.start(setup(bench))))
   // Awaited here: on return the contenders are ended.
-  return await measureCpu(running, {
-    load: createLoad(bench.certificates, bench.shim),
-    upstream: bench.upstream,
-    rounds: bench.quick ? 3 : 9,
-    seconds: bench.quick ? 1 : 3,
-    connections,
-    closeEach,
-    patience: bench.quick ? 0 : 240,
-  })
-}
-
-function cpuDetail(title: string, unit: string, results: readonly CpuResult[]): Detail {
-  return {
-    title,
-    columns: ['', `CPU µs a ${unit}, median`, 'lowest – highest', `${unit}s a second`],
-    rows: results.map(({ name, micros, lowest, highest, rate }) => [
-      name,
-      micros.toFixed(1),
-      `${lowest.toFixed(1)} – ${highest.toFixed(1)}`,
-      rate.toFixed(0),
-    ]),
-  }
-}
-
-function byName(results: readonly CpuResult[]): Map<string, number> {
-  return new Map(results.map(({ name, micros }) => [name, micros]))
+  return await compareCpu(bench, running, createLoad(bench.certificates, bench.shim), { connections, closeEach })
 }
 
 async function http1(bench: Bench): Promise<CaseReport> {
   const few = postern({ program: bench.program, rules: FEW_RULES })
   const many = postern({ program: bench.program, rules: MANY_RULES })
-  const results = await compareCpu(bench, [few, many, ...peers(bench)], 16, false)
+  const results = await compareHttp1(bench, [few, many, ...peers(bench)], 16, false)
   const micros = byName(results)
   const ours = micros.get(few.name) ?? Number.NaN
   return {
@@ -124,7 +70,7 @@ async function http1(bench: Bench): Promise<CaseReport> {
 
 async function handshake(bench: Bench): Promise<CaseReport> {
   const ours = postern({ program: bench.program, rules: FEW_RULES })
-  const results = await compareCpu(bench, [ours, ...peers(bench)], 8, true)
+  const results = await compareHttp1(bench, [ours, ...peers(bench)], 8, true)
   const micros = byName(results)
   return {
     rows: [
@@ -175,17 +121,22 @@ function micro(program: string, what: string, limits: readonly { readonly match:
 async function rss(bench: Bench): Promise<CaseReport> {
   const connections = bench.quick ? 200 : 1000
   const ours = postern({ program: bench.program, rules: FEW_RULES })
-  const results = []
-  for (const contender of [ours, ...peers(bench)])
-    results.push(await measureMemory(contender, setup(bench), connections, bench.quick ? 1000 : 12_000))
-  const mine = results.find(({ name }) => name === ours.name)
+  const settle = bench.quick ? 300 : 12_000
+  const measured = async (protocol: 'http1' | 'http2'): Promise<MemoryResult[]> => {
+    const results = []
+    for (const contender of [ours, ...peers(bench)])
+      results.push(await measureMemory(contender, setup(bench, protocol), connections, settle))
+    return results
+  }
+  const [http1, http2] = [await measured('http1'), await measured('http2')]
+  const mine = [http1[0], http2[0]]
   return {
     rows: [
       judgeLimits(
-        `RSS ready, and with ${connections.toLocaleString('en')} idle mTLS connections`,
+        `RSS ready, and with ${connections.toLocaleString('en')} idle mTLS connections, HTTP/1.1 · HTTP/2`,
         [
-          { value: mine?.ready ?? Number.NaN, atMost: 75 },
-          { value: mine?.loaded ?? Number.NaN, atMost: 130 },
+          { value: mine[0]?.ready ?? Number.NaN, atMost: 75 },
+          ...mine.map((result) => ({ value: result?.loaded ?? Number.NaN, atMost: 130 })),
         ],
         'MB',
       ),
@@ -193,8 +144,13 @@ async function rss(bench: Bench): Promise<CaseReport> {
     details: [
       {
         title: 'Resident memory',
-        columns: ['', 'ready, MB', `with ${connections.toLocaleString('en')} idle connections, MB`],
-        rows: results.map(({ name, ready, loaded }) => [name, ready.toFixed(0), loaded.toFixed(0)]),
+        columns: ['', 'ready, MB', `with ${connections.toLocaleString('en')} idle connections, MB`, 'the same over HTTP/2'],
+        rows: http1.map(({ name, ready, loaded }, index) => [
+          name,
+          ready.toFixed(0),
+          loaded.toFixed(0),
+          http2[index]?.loaded.toFixed(0) ?? '',
+        ]),
       },
     ],
   }
@@ -203,7 +159,7 @@ async function rss(bench: Bench): Promise<CaseReport> {
 async function ready(bench: Bench): Promise<CaseReport> {
   const ours = postern({ program: bench.program, rules: FEW_RULES })
   const results = []
-  for (const contender of [ours, ...peers(bench)]) results.push(await measureReady(contender, setup(bench), bench.quick ? 3 : 9))
+  for (const contender of [ours, ...peers(bench)]) results.push(await measureReady(contender, setup(bench), bench.quick ? 2 : 9))
   const mine = results.find(({ name }) => name === ours.name)
   return {
     rows: [judgeLimits('ready, identity from files', [{ value: mine?.milliseconds ?? Number.NaN, atMost: 250 }], 'ms')],
@@ -224,7 +180,7 @@ async function reload(bench: Bench): Promise<CaseReport> {
     program: bench.program,
     rules: MANY_RULES,
     folder: own.folder,
-    upstreamPort: bench.upstream.port,
+    upstreamPort: bench.upstream.port('http1'),
     certificates,
     load: createLoad(certificates, bench.shim),
   })

@@ -14,6 +14,8 @@ export interface CpuOptions {
   readonly rounds: number
   /** Of one turn; whole. */
   readonly seconds: number
+  /** Share of what contenders ask for to warm up, 0 to 1. */
+  readonly warmUp: number
   readonly connections: number
   readonly closeEach: boolean
   /** How long to wait, all in all, for others to leave the machine alone, and to repeat turns they disturbed; seconds. */
@@ -107,7 +109,8 @@ export function quieterHalf(turns: readonly Turn[]): Turn[] {
 export async function measureCpu(contenders: readonly Running[], options: CpuOptions): Promise<CpuResult[]> {
   const all = contenders.map((contender) => ({ contender, turns: [] as Turn[] }))
   const take = createPatientTurn(options)
-  for (const { contender } of all) await turn(contender, { ...options, seconds: contender.warmUpSeconds })
+  const seconds = (contender: Running): number => Math.ceil(contender.warmUpSeconds * options.warmUp)
+  if (options.warmUp > 0) for (const { contender } of all) await turn(contender, { ...options, seconds: seconds(contender) })
   for (let round = 0; round < options.rounds; round++) {
     for (const { contender, turns } of all) {
       turns.push(await take(contender))

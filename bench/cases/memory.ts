@@ -1,11 +1,11 @@
 /** Resident memory of a fresh process: when ready, and with idle connections that have each carried one request. */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { connect as connectHttp2 } from 'node:http2'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connect, type TLSSocket } from 'node:tls'
 import type { Contender, Setup } from '../contenders/contender.ts'
-import type { Certificates } from '../environment/certificates.ts'
-import { REQUEST_PATH } from '../load/wrk.ts'
+import { REQUEST_PATH } from '../environment/upstream.ts'
 
 export interface MemoryResult {
   readonly name: string
@@ -27,7 +27,7 @@ export async function measureMemory(contender: Contender, setup: Setup, connecti
   try {
     while (sockets.length < connections) {
       const count = Math.min(BATCH, connections - sockets.length)
-      sockets.push(...(await Promise.all(Array.from({ length: count }, () => openConnection(running.port, setup.certificates)))))
+      sockets.push(...(await Promise.all(Array.from({ length: count }, () => openConnection(running.port, setup)))))
     }
     await delay(settleMs)
     const closed = sockets.filter((socket) => socket.readableEnded || socket.destroyed).length
@@ -39,7 +39,7 @@ export async function measureMemory(contender: Contender, setup: Setup, connecti
 }
 
 /** A connection that has been answered once. */
-async function openConnection(port: number, { client }: Certificates): Promise<TLSSocket> {
+async function openConnection(port: number, { certificates: { client }, protocol }: Setup): Promise<TLSSocket> {
   const socket = connect({
     port,
     host: '127.0.0.1',
@@ -49,9 +49,15 @@ async function openConnection(port: number, { client }: Certificates): Promise<T
     rejectUnauthorized: false,
     minVersion: 'TLSv1.3',
     ecdhCurve: 'X25519',
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: [protocol === 'http2' ? 'h2' : 'http/1.1'],
   })
   await once(socket, 'secureConnect')
+  await (protocol === 'http2' ? askHttp2(socket) : askHttp1(socket))
+  socket.on('error', () => {})
+  return socket
+}
+
+async function askHttp1(socket: TLSSocket): Promise<void> {
   socket.write(`GET ${REQUEST_PATH} HTTP/1.1\r\nHost: catalog.shop\r\n\r\n`)
   let answer = ''
   while (answer.length < 1024) {
@@ -59,7 +65,15 @@ async function openConnection(port: number, { client }: Certificates): Promise<T
     answer += chunk.toString('latin1')
   }
   if (!answer.startsWith('HTTP/1.1 200 ')) throw new Error(`An idle connection was answered ${answer.slice(0, 40)}`)
-  socket.on('error', () => {})
   socket.resume()
-  return socket
+}
+
+async function askHttp2(socket: TLSSocket): Promise<void> {
+  const session = connectHttp2('https://catalog.shop', { createConnection: () => socket })
+  session.on('error', () => {})
+  const request = session.request({ ':path': REQUEST_PATH })
+  const [headers] = (await once(request, 'response')) as [Record<string, unknown>]
+  if (headers[':status'] !== 200) throw new Error(`An idle connection was answered ${String(headers[':status'])}`)
+  request.resume()
+  await once(request, 'end')
 }

@@ -38,7 +38,7 @@ const CONNECTIONS = 4
 export async function measureReload(options: ReloadOptions): Promise<ReloadResult> {
   const { program, rules, folder, upstreamPort, certificates, load } = options
   const contender = postern({ program, rules, preload: join(import.meta.dirname, 'loop-monitor.ts') })
-  await using running = await contender.start({ folder, certificates, upstreamPort })
+  await using running = await contender.start({ folder, certificates, protocol: 'http1', upstreamPort })
   await load({ port: running.port, seconds: 2, connections: CONNECTIONS })
 
   const done = new AbortController()

@@ -1,12 +1,14 @@
 /** What takes part: a proxy that terminates mutual TLS before the upstream. */
 import type { ChildProcess } from 'node:child_process'
 import type { Certificates } from '../environment/certificates.ts'
+import type { Protocol } from '../environment/upstream.ts'
 import { cpuSeconds, end, residentMegabytes, tree } from '../environment/processes.ts'
 
 export interface Setup {
   /** A folder of its own. */
   readonly folder: string
   readonly certificates: Certificates
+  readonly protocol: Protocol
   readonly upstreamPort: number
 }
 

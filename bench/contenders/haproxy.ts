@@ -11,7 +11,7 @@ export function haproxy(): Contender {
   return {
     name: 'HAProxy',
     version: /version (\d+\.\d+\.\d+)/.exec(spawnSync('haproxy', ['-v'], { encoding: 'utf8' }).stdout)?.[1] ?? 'unknown',
-    async start({ folder, certificates, upstreamPort }) {
+    async start({ folder, certificates, protocol, upstreamPort }) {
       const port = await freePort()
       const file = join(folder, 'haproxy.cfg')
       writeFileSync(
@@ -21,18 +21,16 @@ export function haproxy(): Contender {
   maxconn 8192
   tune.ssl.cachesize 0
 defaults
-  mode http
+  mode ${protocol === 'tcp' ? 'tcp' : 'http'}
   timeout client 1h
   timeout server 1h
   timeout connect 2s
 frontend inbound
-  bind 127.0.0.1:${port} ssl crt ${certificates.server.both} ca-file ${certificates.bundle} verify required ssl-min-ver TLSv1.3 no-tls-tickets
-  http-request set-header X-Forwarded-Client-Cert %{+Q}[ssl_c_sha1,hex]
-  option forwardfor
-  default_backend app
+  bind 127.0.0.1:${port} ssl crt ${certificates.server.both} ca-file ${certificates.bundle} verify required ssl-min-ver TLSv1.3 no-tls-tickets${protocol === 'http2' ? ' alpn h2' : ''}
+${protocol === 'tcp' ? '' : HEADERS}  default_backend app
 backend app
-  http-reuse always
-  server app 127.0.0.1:${upstreamPort}
+  ${protocol === 'tcp' ? '' : 'http-reuse always'}
+  server app 127.0.0.1:${upstreamPort}${protocol === 'http2' ? ' proto h2' : ''}
 `,
       )
       const begun = performance.now()
@@ -42,3 +40,7 @@ backend app
     },
   }
 }
+
+const HEADERS = `  http-request set-header X-Forwarded-Client-Cert %{+Q}[ssl_c_sha1,hex]
+  option forwardfor
+`

@@ -8,6 +8,7 @@ import { CALLER_ID, TRUST_DOMAIN } from '../environment/certificates.ts'
 import { CORES } from '../environment/cores.ts'
 import { freePort, waitUntil } from '../environment/ports.ts'
 import { start } from '../environment/processes.ts'
+import { GRPC_SERVICE } from '../environment/upstream.ts'
 import { type Contender, running, type Running, type Setup } from './contender.ts'
 
 export interface PosternOptions {
@@ -33,12 +34,14 @@ export function postern({ program, rules, preload }: PosternOptions): Postern {
   return {
     name,
     version: `${packageVersion()} on Node ${process.versions.node}`,
-    async start({ folder, certificates, upstreamPort }) {
+    async start({ folder, certificates, protocol, upstreamPort }) {
       const port = await freePort()
       const healthPort = await freePort()
       const policies = join(folder, 'policies')
       mkdirSync(policies)
-      writePolicies(policies, rules)
+      if (protocol === 'tcp') writeTcpPolicy(policies, rules)
+      else writePolicies(policies, rules)
+      if (protocol === 'http2') writeGrpcPolicy(policies)
       const document = join(folder, 'sidecar.yaml')
       writeFileSync(
         document,
@@ -49,7 +52,7 @@ spec:
   identity:
     files: { certificate: ${certificates.server.certificate}, key: ${certificates.server.key}, bundle: ${certificates.bundle} }
   inbound:
-    - { listen: "127.0.0.1:${port}", app: "127.0.0.1:${upstreamPort}", protocol: http1 }
+    - { listen: "127.0.0.1:${port}", app: "127.0.0.1:${upstreamPort}", protocol: ${protocol} }
   policies: [policies/]
   admin: unix:admin.sock
   health: 127.0.0.1:${healthPort}
@@ -135,12 +138,30 @@ ${rules.join('')}`
   }
 }
 
+function writePolicy(folder: string, name: string, rules: string): void {
+  const head = `apiVersion: postern.dev/v1\nkind: Policy\nmetadata: { name: ${name} }\nspec:\n  rules:\n`
+  writeFileSync(join(folder, `${name}.yaml`), head + rules)
+}
+
+/** One rule more, for the calls that carry gRPC. */
+function writeGrpcPolicy(folder: string): void {
+  const criteria = `[{ spiffe_id: { is: ${CALLER_ID} } }, { grpc_service: { is: ${GRPC_SERVICE} } }]`
+  writePolicy(folder, 'grpc', `    - { name: grpc, allow: { and: ${criteria} } }\n`)
+}
+
+/** Of a connection only the peer is known. */
+function writeTcpPolicy(folder: string, count: number): void {
+  const caller = (index: number): string => (index === count - 1 ? CALLER_ID : `spiffe://${TRUST_DOMAIN}/ns/shop/sa/client-${index}`)
+  const rules = Array.from({ length: count }, (_, index) => `    - { name: rule-${index}, allow: { and: [{ spiffe_id: { is: ${caller(index)} } }] } }\n`)
+  writePolicy(folder, 'tcp', rules.join(''))
+}
+
 function rule(name: string, caller: string, path: string): string {
   return `    - name: ${name}
       allow:
         and:
           - spiffe_id: { is: ${caller} }
-          - http_method: { in: [GET, HEAD] }
+          - http_method: { in: [GET, HEAD, POST] }
           - http_path: { starts_with: ${path} }
 `
 }

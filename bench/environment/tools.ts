@@ -11,6 +11,7 @@ const PACKAGES = {
   nginx: 'nginx-light',
   haproxy: 'haproxy',
   wrk: 'wrk',
+  h2load: 'nghttp2-client',
   gcc: 'gcc',
   taskset: 'util-linux',
   unzip: 'unzip',

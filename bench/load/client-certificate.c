@@ -1,4 +1,4 @@
-/* Preloaded into wrk, which knows no client certificates: presents one, never resumes a session, and counts both.
+/* Preloaded into wrk and h2load, which know no client certificates: presents one, never resumes a session, and counts both.
    OpenSSL's functions are declared here so that no development package is needed. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,6 +17,7 @@ int SSL_CTX_use_PrivateKey_file(SSL_CTX *, const char *, int);
 void SSL_CTX_set_cert_cb(SSL_CTX *, int (*)(SSL *, void *), void *);
 int SSL_set_session(SSL *, SSL_SESSION *);
 int SSL_session_reused(const SSL *);
+int SSL_is_init_finished(const SSL *);
 
 static long handshakes, presented, resumed;
 
@@ -52,15 +53,30 @@ SSL_CTX *SSL_CTX_new(const SSL_METHOD *method) {
   return context;
 }
 
-int SSL_connect(SSL *ssl) {
-  static int (*real)(SSL *);
-  if (real == NULL) real = next("SSL_connect");
+/* wrk calls SSL_connect and h2load SSL_do_handshake; one may call the other. */
+static int shake(SSL *ssl, int (*real)(SSL *)) {
+  static __thread int within;
+  if (within || SSL_is_init_finished(ssl)) return real(ssl);
+  within = 1;
   int result = real(ssl);
+  within = 0;
   if (result == 1) {
     __atomic_add_fetch(&handshakes, 1, __ATOMIC_RELAXED);
     if (SSL_session_reused(ssl)) __atomic_add_fetch(&resumed, 1, __ATOMIC_RELAXED);
   }
   return result;
+}
+
+int SSL_connect(SSL *ssl) {
+  static int (*real)(SSL *);
+  if (real == NULL) real = next("SSL_connect");
+  return shake(ssl, real);
+}
+
+int SSL_do_handshake(SSL *ssl) {
+  static int (*real)(SSL *);
+  if (real == NULL) real = next("SSL_do_handshake");
+  return shake(ssl, real);
 }
 
 /* wrk clears and reuses the object when it reconnects, which would offer the session again. */

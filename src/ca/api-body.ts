@@ -1,6 +1,8 @@
 /** Bodies of the API's requests, from JSON to typed values. What is refused is refused with ERR_CA_REQUEST and what is wrong. */
 import { ok, refusal, type Result } from '#base/result'
+import type { Possession } from '#pki/possession'
 import { ATTESTATION_TYPES, type AttestationType, LONGEST_TOKEN } from './attest/attestor.ts'
+import type { VouchedPod } from './attest/pod-certificate.ts'
 
 export interface X509Body {
   /** Undefined: a renewal. */
@@ -14,6 +16,17 @@ export interface TrustBody {
   readonly sequence: number
   readonly instance: string
 }
+
+export interface PodBody {
+  readonly pod: VouchedPod
+  /** A certificate request, or a key with another proof. */
+  readonly request: string | Possession
+  /** Ms: what the certificate may last at most, from its beginning to its end. */
+  readonly longest: number
+}
+
+/** Of names and UIDs in Kubernetes. */
+const KUBE_NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/
 
 const MOST_AUDIENCES = 16
 const LONGEST_AUDIENCE = 2048
@@ -35,6 +48,27 @@ export function readX509Body(body: Buffer): Result<X509Body> {
   if (typeof token !== 'string' || token.trim() === '') return wrong('`attestation.token` is not a text')
   if (token.length > LONGEST_TOKEN) return wrong(`\`attestation.token\` is longer than ${LONGEST_TOKEN} characters`)
   return ok({ ...common, attestation: { type, token: token.trim() } })
+}
+
+export function readPodBody(body: Buffer): Result<PodBody> {
+  const object = readObject(body)
+  if (!object.ok) return object
+  const { pod, csr, public_key: publicKey, proof_of_possession: proof, max_ttl: longest } = object.value
+  if (!isObject(pod)) return wrong('`pod` is not an object')
+  const { namespace, name, uid, service_account: serviceAccount, node } = pod
+  if (!isKubeName(namespace) || !isKubeName(name) || !isKubeName(uid) || !isKubeName(serviceAccount) || !isKubeName(node))
+    return wrong('`pod` needs `namespace`, `name`, `uid`, `service_account` and `node`, each a name of Kubernetes')
+  if (typeof longest !== 'number' || !Number.isSafeInteger(longest) || longest < 3600)
+    return wrong('`max_ttl` is not a number of seconds, at least 3600')
+  const common = { pod: { namespace, pod: name, podUid: uid, serviceAccount, node }, longest: longest * 1000 }
+  if (typeof csr === 'string' && csr !== '' && publicKey === undefined && proof === undefined) return ok({ ...common, request: csr })
+  if (csr === undefined && typeof publicKey === 'string' && typeof proof === 'string')
+    return ok({ ...common, request: { publicKey, proof, message: uid } })
+  return wrong('give either `csr`, or `public_key` and `proof_of_possession`')
+}
+
+function isKubeName(value: unknown): value is string {
+  return typeof value === 'string' && KUBE_NAME.test(value)
 }
 
 /** @returns the audiences, each once */

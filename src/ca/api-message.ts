@@ -69,7 +69,7 @@ export function refusedAnswer({
  * and the configuration say is for the log alone.
  */
 function isForCaller(reason: ReasonCode): boolean {
-  return /^ERR_(?:CSR|JOIN_TOKEN|KEY|SVID|TLS|CA_(?:REQUEST|ATTESTATION_TYPE|ATTESTED_ID|CLIENT_CERTIFICATE|CLOCK_SKEW|CALLER_LIMIT))/.test(
+  return /^ERR_(?:CSR|JOIN_TOKEN|KEY|SVID|TLS|CA_(?:REQUEST|ATTESTATION_TYPE|ATTESTED_ID|VOUCHER|CLIENT_CERTIFICATE|CLOCK_SKEW|CALLER_LIMIT))/.test(
     reason,
   )
 }
@@ -78,6 +78,7 @@ const STATUSES: Readonly<Partial<Record<ReasonCode, number>>> = {
   ERR_CA_REQUEST: 400,
   ERR_CA_ATTESTATION_TYPE: 400,
   ERR_CA_ATTESTED_ID: 403,
+  ERR_CA_VOUCHER: 403,
   ERR_SVID_REVOKED: 403,
   ERR_CA_NO_CERTIFICATE: 401,
   ERR_CA_CLIENT_CERTIFICATE: 401,

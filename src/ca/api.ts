@@ -3,10 +3,14 @@ import type { Clock } from '#base/clock'
 import { PosternError } from '#base/errors'
 import { ok, refusal, type Refusal, type Result } from '#base/result'
 import { headerValue } from '#http/header-list'
+import type { PodCertificateConfig } from '#config/ca-config'
+import type { Possession } from '#pki/possession'
+import { BACKDATE_MS } from '#pki/svid-profile'
 import type { Log } from '#telemetry/log'
 import { type ApiAnswer, type ApiRequest, jsonAnswer, refusedAnswer, statusOf } from './api-message.ts'
-import { readJwtBody, readTrustBody, readX509Body } from './api-body.ts'
+import { readJwtBody, readPodBody, readTrustBody, readX509Body } from './api-body.ts'
 import type { AttestationType, Attested, Attestor } from './attest/attestor.ts'
+import { attestPod } from './attest/pod-certificate.ts'
 import { attestRenewal } from './attest/svid.ts'
 import type { CaMetrics } from './ca-metrics.ts'
 import type { CallerLimits } from './caller-limits.ts'
@@ -21,6 +25,8 @@ export interface ApiOptions {
   readonly published: Pick<Published, 'current'>
   readonly issuing: Issuing
   readonly attestors: ReadonlyMap<AttestationType, Attestor>
+  /** Who may ask in the name of pods; undefined: nobody. */
+  readonly podCertificate?: PodCertificateConfig | undefined
   /** By SPIFFE ID. */
   readonly limits: CallerLimits
   /** Failed attestations, by IP address. */
@@ -46,6 +52,8 @@ export interface Api {
 
 /** Leases last so many polls: one may be lost, and one late. */
 const LEASE_POLLS = 3
+/** Of a PodCertificateRequest's certificate, ms (API server 1.35 and later). */
+const SHORTEST_POD_LIFE = 3_600_000
 
 type Call = (request: ApiRequest) => Promise<ApiAnswer | Refusal> | ApiAnswer | Refusal
 
@@ -55,6 +63,7 @@ export function createApi(options: ApiOptions): Api {
 
   const calls: Readonly<Record<string, { readonly method: 'GET' | 'POST'; readonly call: Call }>> = {
     '/v1/x509-svid': { method: 'POST', call: x509Svid },
+    '/v1/x509-svid-for': { method: 'POST', call: x509SvidFor },
     '/v1/jwt-svid': { method: 'POST', call: jwtSvid },
     '/v1/trust': { method: 'POST', call: trust },
     '/v1/bundle': { method: 'GET', call: bundle },
@@ -68,10 +77,32 @@ export function createApi(options: ApiOptions): Api {
     const { attestation, csr, ttl } = body.value
     const attested = attestation === undefined ? renewal(request) : await attest(attestation.type, attestation.token, request.source)
     if (!attested.ok) return attested
-    const wait = limits.take(attested.value.id.uri, clock.now())
-    if (wait > 0) return tooMany(attested.value.id.uri, wait)
+    return issue(request, attested.value, csr, ttl)
+  }
+
+  async function x509SvidFor(request: ApiRequest): Promise<ApiAnswer | Refusal> {
+    const peer = holder(request.caller)
+    if (!peer.ok) return peer
+    const body = readPodBody(request.body)
+    if (!body.ok) return body
+    const { pod, request: proof, longest } = body.value
+    const attested = attestPod(pod, peer.value, options.podCertificate)
+    if (!attested.ok) return attested
+    // Kubernetes counts from the certificate's beginning, which is a minute back, and takes none of less than an hour.
+    const life = Math.max(SHORTEST_POD_LIFE, Math.min(options.svidLife, longest))
+    return issue(request, attested.value, proof, life - BACKDATE_MS)
+  }
+
+  async function issue(
+    request: ApiRequest,
+    attested: Attested,
+    proof: string | Possession,
+    ttl: number | undefined,
+  ): Promise<ApiAnswer | Refusal> {
+    const wait = limits.take(attested.id.uri, clock.now())
+    if (wait > 0) return tooMany(attested.id.uri, wait)
     const { current } = published
-    const issued = await issuing.x509(attested.value, csr, ttl, current)
+    const issued = await issuing.x509(attested, proof, ttl, current)
     if (!issued.ok) return issued
     const { issuance, svid, renewAt, clamped } = issued.value
     record(request, issuance, clamped)

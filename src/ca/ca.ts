@@ -89,6 +89,7 @@ export async function startCa(options: CaOptions): Promise<RunningCa> {
     published,
     issuing: createIssuing({ store, clock, trustDomain, svid: config.svid }),
     attestors: attestors.byType,
+    podCertificate: config.attest.podCertificate,
     limits: createCallerLimits({ perMinute: config.limits.issuancesPerMinute, burst: config.limits.burst }),
     failures: createCallerLimits(FAILURES),
     slots: createReturnSlots(RETURN_SLOTS),

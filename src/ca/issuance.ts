@@ -9,6 +9,7 @@ import { ok, refusal, type Refusal, type Result } from '#base/result'
 import { RESERVED_SEGMENT } from '#identity/id-template'
 import { formatPem } from '#pki/pem'
 import type { SpiffeId } from '#identity/spiffe-id'
+import { checkPossession, type Possession } from '#pki/possession'
 import { decodeRequest, readSvidRequest } from '#pki/svid-request'
 import type { Attested } from './attest/attestor.ts'
 import type { Publication } from './publication.ts'
@@ -43,11 +44,11 @@ export interface IssuingOptions {
 
 export interface Issuing {
   /**
-   * @param csr PEM or base64 of DER
+   * @param request PEM or base64 of DER of a certificate request; or a key with another proof that it is held
    * @param ttl ms asked for; `svid.x509` unless said, never more than `svid.max`
    * @throws PosternError ERR_CA_STORE… where nothing could be recorded, so that nothing is handed out
    */
-  x509(attested: Attested, csr: string, ttl: number | undefined, publication: Publication): Promise<Result<IssuedX509>>
+  x509(attested: Attested, request: string | Possession, ttl: number | undefined, publication: Publication): Promise<Result<IssuedX509>>
   /** @throws PosternError ERR_CA_STORE… */
   jwt(attested: Attested, audiences: readonly string[], publication: Publication): Promise<Result<IssuedJwt>>
 }
@@ -59,13 +60,11 @@ export function caPath(): string {
 
 export function createIssuing({ store, clock, trustDomain, svid }: IssuingOptions): Issuing {
   return {
-    async x509(attested, csr, ttl, { x509: issuer, faults, revokedIds }) {
+    async x509(attested, request, ttl, { x509: issuer, faults, revokedIds }) {
       const { id } = attested
       const fault = checkId(id, trustDomain, revokedIds)
       if (fault !== undefined) return fault
-      const request = decodeRequest(csr)
-      if (!request.ok) return request
-      const spki = readSvidRequest(request.value, id.uri)
+      const spki = typeof request === 'string' ? keyOfRequest(request, id) : checkPossession(request)
       if (!spki.ok) return spki
       const now = clock.now()
       if (issuer === undefined) return nobody(faults)
@@ -142,6 +141,11 @@ function checkAuthority(
   const [when, at] = now < notBefore ? ['begins', notBefore] : ['ended', notAfter]
   const clocks = `it ${when} at ${new Date(at).toISOString()}; by the clock of the authority it is ${new Date(now).toISOString()}`
   return refusal('ERR_CA_NO_AUTHORITY', `the active authority's time is not now: ${clocks}`)
+}
+
+function keyOfRequest(csr: string, { uri }: SpiffeId): Result<Buffer> {
+  const request = decodeRequest(csr)
+  return request.ok ? readSvidRequest(request.value, uri) : request
 }
 
 function nobody(faults: readonly string[]): Refusal {

@@ -26,6 +26,7 @@ Usage: postern inject -f FILE|- --trust-domain TD [options]
   --pass-through WHAT     calls to destinations outside of the mesh: allow (default) or refuse
   --exclude-networks NET  called directly by every app, e.g. the API server: 10.96.0.1/32; may be repeated
   --trust-bundle SIGNER   takes the bundle from ClusterTrustBundles of this signer instead of the ConfigMap postern-ca-bundle
+  --pod-certificates      certificates of that signer by PodCertificateRequests, instead of a token for the authority
   --diff                  prints what changes, not the manifests
 
 Manifests go to stdout; what was injected, left alone or refused, and why, to stderr. Injecting again changes nothing. Annotations of a
@@ -48,6 +49,7 @@ async function inject(args: readonly string[], io: CommandIo): Promise<ExitStatu
     'pass-through': { type: 'string', default: 'allow' },
     'exclude-networks': { type: 'string', multiple: true, default: [] },
     'trust-bundle': { type: 'string' },
+    'pod-certificates': { type: 'boolean', default: false },
     diff: { type: 'boolean', default: false },
   })
   const { file, interception } = values
@@ -58,6 +60,9 @@ async function inject(args: readonly string[], io: CommandIo): Promise<ExitStatu
   if (interception !== 'redirect' && interception !== 'loopback') throw usage('`--interception` takes `redirect` or `loopback`.')
   const passThrough = values['pass-through']
   if (passThrough !== 'allow' && passThrough !== 'refuse') throw usage('`--pass-through` takes `allow` or `refuse`.')
+  const podCertificate = values['pod-certificates']
+  if (podCertificate && values['trust-bundle'] === undefined)
+    throw usage('`--pod-certificates` needs `--trust-bundle SIGNER`: the signer that pods ask.')
   const namespace = values['mesh-namespace']
   const settings: InjectionSettings = {
     image: values.image,
@@ -67,6 +72,7 @@ async function inject(args: readonly string[], io: CommandIo): Promise<ExitStatu
     controllerAddress: `postern-controller.${namespace}.svc:7201`,
     controllerPeer: `spiffe://${trustDomain}/ns/${namespace}/sa/postern-controller`,
     trustBundleSigner: values['trust-bundle'],
+    podCertificate,
     interception,
     passThrough,
     excludeNetworks: values['exclude-networks'],

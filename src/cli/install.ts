@@ -23,6 +23,7 @@ Usage: postern install --authority DIR --trust-domain TD [options]
   --pass-through WHAT     calls to destinations outside of the mesh: allow (default) or refuse
   --exclude-networks NET  called directly by every app, e.g. the API server; may be repeated
   --trust-bundle SIGNER   publishes the bundle as ClusterTrustBundle of this signer (Kubernetes 1.37), e.g. postern.dev/identity
+  --pod-certificates      pods get their certificates by PodCertificateRequests (Kubernetes 1.35) instead of a token; with --trust-bundle
   --ca-storage SIZE|none  a volume for the CA's store (1Gi), or none: issuances are forgotten with its pod
   --replicas N            of the controller. Default 2
 
@@ -45,6 +46,7 @@ async function install(args: readonly string[], io: CommandIo): Promise<ExitStat
     'pass-through': { type: 'string', default: 'allow' },
     'exclude-networks': { type: 'string', multiple: true, default: [] },
     'trust-bundle': { type: 'string' },
+    'pod-certificates': { type: 'boolean', default: false },
     'ca-storage': { type: 'string', default: '1Gi' },
     replicas: { type: 'string', default: '2' },
   })
@@ -54,6 +56,8 @@ async function install(args: readonly string[], io: CommandIo): Promise<ExitStat
   if (interception !== 'redirect' && interception !== 'loopback') throw usage('`--interception` takes `redirect` or `loopback`.')
   if (passThrough !== 'allow' && passThrough !== 'refuse') throw usage('`--pass-through` takes `allow` or `refuse`.')
   if (!/^[1-9]\d?$/.test(values.replicas)) throw usage('`--replicas` takes a number from 1 to 99.')
+  if (values['pod-certificates'] && values['trust-bundle'] === undefined)
+    throw usage('`--pod-certificates` needs `--trust-bundle SIGNER`: the signer that pods ask.')
   const authority = await readAuthority(resolve(io.cwd, folder), folder)
   // Nothing is printed that would not run: files that belong together, of this trust domain.
   loadSigningAuthority({ certificatesPem: `${authority.intermediate}\n${authority.root}`, trustDomain, keyPem: authority.intermediateKey })
@@ -67,6 +71,7 @@ async function install(args: readonly string[], io: CommandIo): Promise<ExitStat
     passThrough,
     excludeNetworks: values['exclude-networks'],
     trustBundle: values['trust-bundle'],
+    podCertificates: values['pod-certificates'],
     storage: storage === 'none' ? { kind: 'none' } : { kind: 'claim', size: storage },
     replicas: Number(values.replicas),
   })

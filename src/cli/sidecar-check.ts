@@ -11,6 +11,7 @@ import { createBundleFiles } from '#svid-source/bundle-files'
 import { openSvidSource } from '#svid-source/open'
 import { createLog } from '#telemetry/log'
 import type { CommandIo, ExitStatus } from './command.ts'
+import { openTokenReview } from './token-review.ts'
 
 /** @throws ERR_CONFIG_INVALID with every fault of every file */
 export async function checkDocument(file: string, io: CommandIo): Promise<ExitStatus> {
@@ -40,6 +41,7 @@ async function readAll(file: string, io: CommandIo): Promise<Snapshot> {
     clock: systemClock,
     log,
     openIdentity: (config) => openSvidSource(config, { clock: systemClock, log }),
+    openReview: openTokenReview(systemClock),
   })
   const { current } = source
   source.close()
@@ -81,8 +83,8 @@ function describe(
         `takes ${protocol} on ${formatAddress(at)} for ${formatAddress(app)} under ${policies[index]?.rules ?? 0} rules`,
     ),
     ...config.tokens.map(
-      ({ issuer, kind, audiences, jwks }) =>
-        `verifies ${kind} tokens of ${issuer} for ${audiences.join(' or ')}, with the keys of ${jwks.file ?? jwks.url ?? 'its discovery document'}`,
+      ({ issuer, kind, audiences, jwks, review }) =>
+        `verifies ${kind} tokens of ${issuer} for ${audiences.join(' or ')}, with the keys of ${jwks.file ?? jwks.url ?? 'its discovery document'}${review === undefined ? '' : `, asking ${review.server} whether they still count`}`,
     ),
     ...config.outbound.map(
       ({ listen: at, to, peer }) =>

@@ -26,6 +26,7 @@ import { createMetrics, type Metrics } from '#telemetry/metrics'
 import type { WorkloadApi } from '#workload-api/serve'
 import { parseArguments, usage } from './arguments.ts'
 import type { Command, CommandIo, ExitStatus } from './command.ts'
+import { openTokenReview } from './token-review.ts'
 import type { Mesh } from './mesh.ts'
 import { VERSION } from './version.ts'
 
@@ -122,6 +123,7 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
       log,
       random: Math.random,
       openIdentity,
+      openReview: openTokenReview(systemClock),
     })
   } catch (error) {
     await closeAll(servers, log)

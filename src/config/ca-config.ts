@@ -95,6 +95,15 @@ export interface AttestConfig {
   readonly joinToken: { readonly max: number } | undefined
   readonly serviceAccountToken: readonly ServiceAccountTokenConfig[]
   readonly oidc: readonly OidcConfig[]
+  readonly podCertificate?: PodCertificateConfig
+}
+
+/** Who may ask in the name of pods (PodCertificateRequests of Kubernetes), and what pods are called. */
+export interface PodCertificateConfig {
+  /** SPIFFE IDs: whoever holds one can be every workload that `id` makes. */
+  readonly by: readonly string[]
+  /** Gaps: `namespace`, `serviceAccount`. */
+  readonly id: IdTemplate
 }
 
 export interface CaLimits {

@@ -5,10 +5,10 @@ import { type Address, formatAddress, parseAddress, type TcpAddress } from '#bas
 import { type GapNames, type IdTemplate, parseIdTemplate } from '#identity/id-template'
 import { isTrustDomain, parseSpiffeId } from '#identity/spiffe-id'
 import { jwks, readStore, requireClaims, storeReader, tokenReview } from './ca-readers.ts'
-import { type AttestConfig, type BundleEndpointConfig, CA_DEFAULTS, type CaConfig } from './ca-config.ts'
+import { type AttestConfig, type BundleEndpointConfig, CA_DEFAULTS, type CaConfig, type PodCertificateConfig } from './ca-config.ts'
 import { locationOf, overlap } from './listeners.ts'
 import { complain, map, named, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
-import { address, filePath, integer, orOff, span, tcpListen, text, word } from './scalars.ts'
+import { address, filePath, integer, orOff, spiffeId, span, tcpListen, text, word } from './scalars.ts'
 
 /** An issuer as tokens name it: compared character by character, so it is not normalised. */
 const issuer: Reader<string> = text('the issuer that tokens name, such as `https://issuer.example`', /^[^\s\0]{1,2048}$/u)
@@ -35,6 +35,7 @@ const attest = map({
   joinToken: optional(map({ max: optional(span('1s', '30d'), CA_DEFAULTS.joinToken.max) })),
   serviceAccountToken: optional(oneOrMore(serviceAccountToken), []),
   oidc: optional(oneOrMore(oidc), []),
+  podCertificate: optional(map({ by: required(oneOrMore(spiffeId)), id: optional(template, CA_DEFAULTS.serviceAccountId) })),
 })
 
 const keys: Reader<string> = {
@@ -244,15 +245,7 @@ function toAttest({ attest, trustDomain }: Spec, whole: Whole): AttestConfig | u
     if (entry.jwks !== undefined && entry.issuer === undefined)
       complainAt(whole, path, 'ERR_CONFIG_MISSING_KEY', '`issuer` is missing: with `jwks` it says whose tokens are meant')
     const id = readId(entry.id, { names: ['namespace', 'serviceAccount'] }, [...path, 'id'])
-    if (id !== undefined)
-      for (const gap of ['namespace', 'serviceAccount'])
-        if (!id.gaps.includes(gap))
-          complainAt(
-            whole,
-            [...path, 'id'],
-            'ERR_CONFIG_UNSAFE',
-            `without \`{${gap}}\` different service accounts would get the same identity`,
-          )
+    checkAccountGaps(id, path, whole)
     return id === undefined || verifiedBy === undefined ? [] : [{ issuer: entry.issuer, verifiedBy, audience: entry.audience, id }]
   })
   const oidc = attest.oidc.flatMap((entry, index) => {
@@ -268,7 +261,39 @@ function toAttest({ attest, trustDomain }: Spec, whole: Whole): AttestConfig | u
     }
     return id === undefined ? [] : [{ ...entry, id }]
   })
-  return whole.place.problems.length === before ? { joinToken, serviceAccountToken, oidc } : undefined
+  const podCertificate = toPodCertificate(attest.podCertificate, readId, trustDomain, whole)
+  if (whole.place.problems.length > before) return undefined
+  return { joinToken, serviceAccountToken, oidc, ...(podCertificate !== undefined && { podCertificate }) }
+}
+
+function toPodCertificate(
+  read: Spec['attest']['podCertificate'],
+  readId: (text: string, known: GapNames, path: Path) => IdTemplate | undefined,
+  trustDomain: string,
+  whole: Whole,
+): PodCertificateConfig | undefined {
+  if (read === undefined) return undefined
+  const path = ['spec', 'attest', 'podCertificate']
+  const id = readId(read.id, { names: ['namespace', 'serviceAccount'] }, [...path, 'id'])
+  checkAccountGaps(id, path, whole)
+  const foreign = read.by.find((one) => one.trustDomain !== trustDomain)
+  if (foreign !== undefined) {
+    return complainAt(
+      whole,
+      [...path, 'by'],
+      'ERR_CONFIG_UNSAFE',
+      `\`${foreign.uri}\` is of another trust domain, and would say who is who in this one`,
+    )
+  }
+  return id === undefined ? undefined : { by: read.by.map(({ uri }) => uri), id }
+}
+
+function checkAccountGaps(id: IdTemplate | undefined, path: Path, whole: Whole): void {
+  for (const gap of id === undefined ? [] : ['namespace', 'serviceAccount']) {
+    if (id?.gaps.includes(gap) === true) continue
+    const message = `without \`{${gap}}\` different service accounts would get the same identity`
+    complainAt(whole, [...path, 'id'], 'ERR_CONFIG_UNSAFE', message)
+  }
 }
 
 function isListAt(value: LocatedValue, path: readonly string[]): boolean {

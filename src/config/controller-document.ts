@@ -2,8 +2,9 @@
 import { dirname } from 'node:path'
 import type { LocatedValue, Problem } from '#base/located'
 import { type Address, formatAddress, type TcpAddress } from '#base/units'
-import { list, map, optional, type Place, type Reader, required } from './reader.ts'
-import { address, orOff, tcpListen, tcpTarget, text, trustDomainName, word } from './scalars.ts'
+import { locationOf } from './listeners.ts'
+import { complain, list, map, optional, type Place, type Reader, required } from './reader.ts'
+import { address, flag, orOff, tcpListen, tcpTarget, text, trustDomainName, word } from './scalars.ts'
 import { identity, toIdentity } from './sidecar-document.ts'
 import type { IdentityConfig } from './sidecar-config.ts'
 import { type Loaded, loadSingleDocument } from './single-document.ts'
@@ -31,6 +32,8 @@ export interface InjectionConfig {
   readonly excludeNetworks: readonly string[]
   /** Signer of the ClusterTrustBundles that hold our bundle; undefined: the ConfigMap `postern-ca-bundle` of each namespace. */
   readonly trustBundle: string | undefined
+  /** Certificates of that signer come by PodCertificateRequests, which the controller answers; no token then. */
+  readonly podCertificate?: boolean
 }
 
 const name: Reader<string> = text('a name of Kubernetes', /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/)
@@ -47,6 +50,7 @@ const injection = map({
   interception: optional(word(['redirect', 'loopback']), 'redirect'),
   passThrough: optional(word(['allow', 'refuse']), 'allow'),
   excludeNetworks: optional(list(text('a network such as `10.96.0.1/32`', /^[0-9a-f.:]+(?:\/\d{1,3})?$/)), []),
+  podCertificate: optional(flag, false),
   trustBundle: optional(text('a signer, such as `postern.dev/identity`', /^[a-z0-9.-]+\/[a-z0-9.-]+$/)),
 })
 
@@ -81,6 +85,13 @@ export function readControllerDocument(value: LocatedValue, { file }: { readonly
   const { spec, metadata } = read
   const namespace = metadata?.namespace ?? 'postern-system'
   const { injection: said } = spec
+  if (said.podCertificate && (said.trustBundle === undefined || spec.identity.ca === undefined)) {
+    const missing =
+      said.trustBundle === undefined ? '`spec.injection.trustBundle`, the signer' : '`spec.identity.ca`, the authority that signs'
+    const at = locationOf(value, ['spec', 'injection', 'podCertificate'])
+    complain(place, at, 'ERR_CONFIG_MISSING_KEY', `\`spec.injection.podCertificate\` needs ${missing}.`)
+    return { config: undefined, problems }
+  }
   return {
     config: {
       trustDomain: spec.trustDomain,

@@ -37,6 +37,8 @@ export const DEFAULTS = {
   workloadApi: { access: 'owner' },
   /** Ms between two looks at keys that are fetched, and for how long the last good ones are used without new ones. */
   jwks: { refresh: 300_000, keep: 43_200_000 },
+  /** Ms between two questions about one token, and for how long the last good answer counts without another. */
+  review: { refresh: 5_000, keep: 60_000 },
   records: { decisions: 'all', allowed: 1, onOverload: 'drop' },
   onExpiry: 'cut',
   plaintext: { allow: false, report: true },
@@ -218,7 +220,20 @@ export interface TokenIssuerConfig {
     readonly refresh: number
     readonly keep: number
   }
+  /** Undefined: tokens count until they end. Of kind serviceAccount only. */
+  readonly review: TokenReviewSettings | undefined
   readonly forwardToken: boolean
+}
+
+/** Which API server says whether service-account tokens still count, and how often it is asked. Paths are absolute, times in ms. */
+export interface TokenReviewSettings {
+  readonly server: string
+  /** A file with the token to call it with. */
+  readonly token: string
+  /** PEM. */
+  readonly ca: string
+  readonly refresh: number
+  readonly keep: number
 }
 
 export interface OutboundConfig {

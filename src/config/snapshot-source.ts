@@ -18,7 +18,7 @@ import { createPolicyStore } from './policy-store.ts'
 import { configurationError, describeProblems, fileProblem, problemsOf } from './problems.ts'
 import type { SidecarConfig } from './sidecar-config.ts'
 import type { IdentityFeed, InputStatus, ReloadReport, Snapshot, SnapshotListener, SnapshotSource } from './snapshot.ts'
-import { openTokenKeys, tokenKeyStatus } from './token-keys.ts'
+import { openTokenKeys, type OpenReview, tokenKeyStatus } from './token-keys.ts'
 import { createFileWatch, type Scan } from './watch.ts'
 
 export interface SnapshotSourceOptions {
@@ -28,6 +28,8 @@ export interface SnapshotSourceOptions {
   readonly displayFolder?: string
   /** Opens what the document says our identity comes from; called again when the document says something else. */
   readonly openIdentity: (config: SidecarConfig) => Promise<IdentityFeed>
+  /** Needed where the document has issuers whose tokens are reviewed. */
+  readonly openReview?: OpenReview
   readonly clock: Clock
   readonly log: Log
   /** Called after every reload. */
@@ -54,7 +56,7 @@ interface Applied {
 
 /** @throws ERR_CONFIG_INVALID with every fault of every file: what is wrong at the start keeps the sidecar from starting */
 export async function createSnapshotSource(options: SnapshotSourceOptions): Promise<SnapshotSource> {
-  const { file, openIdentity, clock, log, onReload, interval, random = () => 0.5 } = options
+  const { file, openIdentity, openReview, clock, log, onReload, interval, random = () => 0.5 } = options
   const displayFolder = options.displayFolder ?? dirname(file)
   const store = createPolicyStore()
   const listeners = new Set<SnapshotListener>()
@@ -132,7 +134,7 @@ export async function createSnapshotSource(options: SnapshotSourceOptions): Prom
       return config
     }
     try {
-      const opened = await openTokenKeys(config.tokens, { trustDomain, clock, log, random, all: true })
+      const opened = await openTokenKeys(config.tokens, { trustDomain, clock, log, random, all: true, openReview, before: tokens })
       endTokens?.()
       tokens?.close()
       tokens = opened
@@ -248,7 +250,7 @@ interface First {
 
 /** Reads all, so that all faults are reported at once. @throws ERR_CONFIG_INVALID */
 async function loadFirst(options: SnapshotSourceOptions, displayFolder: string): Promise<First> {
-  const { file, openIdentity, clock, log, random = () => 0.5 } = options
+  const { file, openIdentity, openReview, clock, log, random = () => 0.5 } = options
   const loaded = await loadConfiguration({ file, displayFolder })
   const problems = [...problemsIn(loaded)]
   const { config } = loaded.sidecar
@@ -263,7 +265,7 @@ async function loadFirst(options: SnapshotSourceOptions, displayFolder: string):
         })
   if (config !== undefined && feed !== undefined) {
     const { trustDomain } = feed.current.identity.id
-    const tokens = await openTokenKeys(config.tokens, { trustDomain, clock, log, random }).catch((error: unknown) => {
+    const tokens = await openTokenKeys(config.tokens, { trustDomain, clock, log, random, openReview }).catch((error: unknown) => {
       problems.push(...problemsOf(error, file))
       return undefined
     })

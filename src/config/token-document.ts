@@ -1,9 +1,13 @@
 /** `spec.tokens` of the sidecar's document: the issuers whose bearer tokens are understood, and where their keys come from. */
 import { TOKEN_KINDS } from '#token/principal'
 import { urlFault } from '#token/addresses'
+import { CA_DEFAULTS } from './ca-config.ts'
+import { httpsUrl } from './ca-readers.ts'
 import { complain, list, map, oneOrMore, optional, type Reader, required } from './reader.ts'
 import { filePath, flag, span, text, trustDomainName, word } from './scalars.ts'
 import { DEFAULTS, type TokenIssuerConfig } from './sidecar-config.ts'
+
+const { kubernetes } = CA_DEFAULTS
 
 const entry = map({
   // It goes into a header before a `|`, and is compared letter by letter.
@@ -21,6 +25,15 @@ const entry = map({
       keep: optional(span('1m', '7d'), DEFAULTS.jwks.keep),
     }),
     { file: undefined, url: undefined, ca: undefined, tokenFile: undefined, ...DEFAULTS.jwks },
+  ),
+  review: optional(
+    map({
+      server: optional(httpsUrl, kubernetes.server),
+      token: optional(filePath, kubernetes.token),
+      ca: optional(filePath, kubernetes.ca),
+      refresh: optional(span('1s', '5m'), DEFAULTS.review.refresh),
+      keep: optional(span('1s', '1h'), DEFAULTS.review.keep),
+    }),
   ),
   forwardToken: optional(flag, false),
 })
@@ -55,11 +68,14 @@ export const tokenIssuers: Reader<readonly TokenIssuerConfig[]> = {
 
 const SPIFFE = 'spiffe://'
 
-function entryFault({ issuer, kind, trustDomain, jwks }: Entry): string | undefined {
+function entryFault({ issuer, kind, trustDomain, jwks, review }: Entry): string | undefined {
   const fetched = jwks.file === undefined
   if (!fetched && jwks.url !== undefined) return '`jwks` has both `file` and `url`; give one of them'
   if (!fetched && (jwks.ca !== undefined || jwks.tokenFile !== undefined))
     return '`jwks.ca` and `jwks.tokenFile` are for keys that are fetched'
+  if (review !== undefined && kind !== 'serviceAccount')
+    return '`review` asks Kubernetes, which knows tokens of kind `serviceAccount` alone'
+  if (review !== undefined && review.keep < review.refresh) return '`review.keep` is shorter than `review.refresh`'
   if (kind === 'oidc' && trustDomain !== undefined) return 'users of an OpenID Connect issuer are of no trust domain; remove `trustDomain`'
   if (issuer.startsWith(SPIFFE)) {
     if (kind !== 'jwtSvid') return 'an issuer `spiffe://…` is of kind `jwtSvid`'

@@ -2,8 +2,9 @@
 import type { Clock } from '#base/clock'
 import { PosternError } from '#base/errors'
 import type { Log } from '#telemetry/log'
+import type { ReviewRules } from '#token/reviews'
 import type { IssuerOptions, KeyStatus, TokenVerifier } from '#token/verifier'
-import type { TokenIssuerConfig } from './sidecar-config.ts'
+import type { TokenIssuerConfig, TokenReviewSettings } from './sidecar-config.ts'
 import type { InputStatus } from './snapshot.ts'
 
 export interface TokenKeysOptions {
@@ -15,7 +16,13 @@ export interface TokenKeysOptions {
   readonly random: () => number
   /** Wait for keys that are fetched too, as far as they can be had: requests that live are judged by them. */
   readonly all?: boolean
+  readonly openReview: OpenReview | undefined
+  /** The verifier before this one. */
+  readonly before?: TokenVerifier | undefined
 }
+
+/** Makes what asks an API server about tokens; where it cannot be had is for the answers to say. */
+export type OpenReview = (settings: TokenReviewSettings, audiences: readonly string[]) => ReviewRules['ask']
 
 /**
  * Waits for keys in files, which are there or never will be; keys that are fetched are waited for by the first token.
@@ -23,13 +30,14 @@ export interface TokenKeysOptions {
  */
 export async function openTokenKeys(
   issuers: readonly TokenIssuerConfig[],
-  { trustDomain, clock, log, random, all = false }: TokenKeysOptions,
+  { trustDomain, clock, log, random, all = false, openReview, before }: TokenKeysOptions,
 ): Promise<TokenVerifier | undefined> {
   if (issuers.length === 0) return undefined
   const [{ createTokenVerifier }, origins] = await Promise.all([import('#token/verifier'), import('#token/key-origin')])
   const verifier = createTokenVerifier({
     issuers: issuers.map((issuer): IssuerOptions => {
-      const { jwks, ...rules } = issuer
+      const { jwks, review, ...rules } = issuer
+      if (review !== undefined && openReview === undefined) throw new TypeError('nothing was given to review tokens with')
       const fetching = { caFile: jwks.ca, tokenFile: jwks.tokenFile }
       const origin =
         jwks.file !== undefined
@@ -38,10 +46,12 @@ export async function openTokenKeys(
             ? origins.urlOrigin(jwks.url, jwks.refresh, fetching)
             : origins.discoveryOrigin(issuer.issuer, jwks.refresh, fetching)
       const ours = issuer.kind === 'serviceAccount' ? trustDomain : undefined
-      return { ...rules, trustDomain: issuer.trustDomain ?? ours, origin, keep: jwks.keep }
+      const asked = review && openReview && { ...review, ask: openReview(review, issuer.audiences) }
+      return { ...rules, trustDomain: issuer.trustDomain ?? ours, origin, keep: jwks.keep, review: asked }
     }),
     clock,
     random,
+    reviewed: before?.reviewed,
     onOutcome(issuer, failure) {
       if (failure === undefined) log.info({ issuer }, 'the keys of the issuer can be had again')
       else log.error({ issuer, reason: failure.reason, detail: failure.detail }, 'there are no new keys of the issuer')

@@ -5,9 +5,11 @@ import { boundPort, listen } from '#base/sockets'
 import type { ControllerConfig } from '#config/controller-document'
 import type { IdentityFeed } from '#config/snapshot'
 import type { KubeClient } from '#kube/client'
+import { createCaClient } from '#svid-source/ca-client'
 import type { Log } from '#telemetry/log'
 import type { Metrics } from '#telemetry/metrics'
 import { publishConfigMaps, publishTrustBundle } from './bundle-publisher.ts'
+import { startPodCertificateSigner } from './pod-certificates/signer.ts'
 import { countSidecars, createStatusWriter } from './policy-status.ts'
 import { followMesh, type Mesh } from './snapshot/mesh.ts'
 import { RESOURCES } from './snapshot/objects.ts'
@@ -64,6 +66,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
       controllerAddress: injection.controller,
       controllerPeer: feed.current.identity.id.uri,
       trustBundleSigner: injection.trustBundle,
+      podCertificate: injection.podCertificate === true,
       interception: injection.interception,
       passThrough: injection.passThrough,
       excludeNetworks: injection.excludeNetworks,
@@ -82,6 +85,41 @@ export async function startController(options: ControllerOptions): Promise<Contr
   })
   metrics.observe('postern_mesh_sidecars', 'Sidecars that were heard of lately.', () => snapshots.reports().length)
   const status = createStatusWriter(client, replica, clock, onFault)
+
+  const signer = injection.podCertificate === true ? startSigner() : undefined
+
+  function startSigner(): { close(): void } {
+    const { identity } = config
+    const { trustBundle } = injection
+    if (identity.kind !== 'ca' || trustBundle === undefined) throw new TypeError('A signer has a name, and an authority to ask.')
+    const authority = createCaClient({ address: identity.address, clock })
+    const outcomes = metrics.counter({
+      name: 'postern_pod_certificates_total',
+      help: 'PodCertificateRequests that were answered, by outcome.',
+      labelNames: ['outcome'],
+    })
+    const { serviceAccount = '' } = feed.current.identity.id
+    const running = startPodCertificateSigner({
+      client,
+      authority,
+      feed,
+      signer: trustBundle,
+      replica,
+      replicas: () => mesh.podsOf(injection.namespace, serviceAccount),
+      clock,
+      random,
+      log,
+      onFault,
+      onOutcome: (outcome) => void outcomes.with(outcome).value++,
+    })
+    metrics.observe('postern_pod_certificates_pending', 'PodCertificateRequests that wait for an answer.', () => running.pending)
+    return {
+      close() {
+        running.close()
+        authority.close()
+      },
+    }
+  }
 
   async function trustWebhook(): Promise<void> {
     const changed = await publishWebhookBundle(client, ownBundle(feed, trustDomain))
@@ -119,6 +157,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
     await listen(webhook.server, config.webhook, 'spec.webhook.listen')
     await listen(snapshots.server, config.snapshots, 'spec.snapshots.listen')
   } catch (error) {
+    signer?.close()
     mesh.close()
     webhook.close()
     snapshots.close()
@@ -153,6 +192,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
       clearInterval(timer)
       endMesh()
       endFeed()
+      signer?.close()
       mesh.close()
       webhook.close()
       snapshots.close()

@@ -13,6 +13,8 @@ export interface InstallOptions {
   readonly excludeNetworks: readonly string[]
   /** ClusterTrustBundles of this signer instead of ConfigMaps. */
   readonly trustBundle: string | undefined
+  /** Pods get their certificates of that signer by PodCertificateRequests. */
+  readonly podCertificates?: boolean
   /** Of the CA's store: a claim that outlives the pod, or, for trials, nothing that does. */
   readonly storage: { readonly kind: 'claim'; readonly size: string } | { readonly kind: 'none' }
   readonly replicas: number
@@ -54,7 +56,14 @@ function config(name: string, namespace: string, file: string, document: object)
   }
 }
 
-function certificateAuthority({ trustDomain, namespace, image, authority, storage }: InstallOptions): readonly KubeManifest[] {
+function certificateAuthority({
+  trustDomain,
+  namespace,
+  image,
+  authority,
+  storage,
+  podCertificates,
+}: InstallOptions): readonly KubeManifest[] {
   const name = 'postern-ca'
   const controllerId = `spiffe://${trustDomain}/ns/${namespace}/sa/postern-controller`
   return [
@@ -92,7 +101,10 @@ function certificateAuthority({ trustDomain, namespace, image, authority, storag
         keys: `file:${CA_DATA}/keys`,
         authority: AUTHORITY,
         svid: { dnsNames: { [controllerId]: [`postern-controller.${namespace}.svc`] } },
-        attest: { serviceAccountToken: { tokenReview: {}, audience: 'postern-ca' } },
+        attest: {
+          serviceAccountToken: { tokenReview: {}, audience: 'postern-ca' },
+          ...(podCertificates === true && { podCertificate: { by: controllerId } }),
+        },
       },
     }),
     service(name, namespace, [{ name: 'api', port: 7100 }]),
@@ -151,7 +163,12 @@ function controller(options: InstallOptions): readonly KubeManifest[] {
   ]
   return [
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata: meta(name, namespace) },
-    { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRole', metadata: meta(name), rules: controllerRules(trustBundle) },
+    {
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRole',
+      metadata: meta(name),
+      rules: controllerRules(trustBundle, options.podCertificates === true),
+    },
     binding(name, namespace),
     config(name, namespace, 'controller.yaml', {
       apiVersion: 'postern.dev/v1',
@@ -172,6 +189,7 @@ function controller(options: InstallOptions): readonly KubeManifest[] {
           passThrough: options.passThrough,
           ...(options.excludeNetworks.length > 0 && { excludeNetworks: options.excludeNetworks }),
           ...(trustBundle !== undefined && { trustBundle }),
+          ...(options.podCertificates === true && { podCertificate: true }),
         },
       },
     }),
@@ -234,7 +252,7 @@ function controller(options: InstallOptions): readonly KubeManifest[] {
   ]
 }
 
-function controllerRules(trustBundle: string | undefined): readonly object[] {
+function controllerRules(trustBundle: string | undefined, podCertificates: boolean): readonly object[] {
   const certificates = 'certificates.k8s.io'
   return [
     // Who is behind which service, and which of them have sidecars; which namespaces are injected.
@@ -267,7 +285,21 @@ function controllerRules(trustBundle: string | undefined): readonly object[] {
             verbs: ['get', 'patch'],
           },
           { apiGroups: [certificates], resources: ['signers'], resourceNames: [trustBundle], verbs: ['attest'] },
+          ...(podCertificates ? signerRules(trustBundle) : []),
         ]),
+  ]
+}
+
+function signerRules(signer: string): readonly object[] {
+  const certificates = 'certificates.k8s.io'
+  return [
+    // Which pods wait for a certificate, and what becomes of their requests.
+    { apiGroups: [certificates], resources: ['podcertificaterequests'], verbs: ['get', 'list', 'watch'] },
+    { apiGroups: [certificates], resources: ['podcertificaterequests/status'], verbs: ['patch'] },
+    // For our own signer, and no other.
+    { apiGroups: [certificates], resources: ['signers'], resourceNames: [signer], verbs: ['sign'] },
+    // Whether a request is the pod's, account's and node's that it names: the API server asks only where a node does.
+    { apiGroups: [''], resources: ['serviceaccounts', 'nodes'], verbs: ['get'] },
   ]
 }
 

@@ -88,7 +88,7 @@ export function readSvidRequest(der: Buffer, id: string): Result<Buffer> {
   if (isMalformed(whole) || isMalformed(content)) return unreadable('it is not the DER of one request')
   if (version.length !== 1 || version[0] !== 0) return unreadable('its version is not 1')
   if (wish !== undefined) return wish
-  const key = readKey(spki)
+  const key = readPublicKey(spki)
   if (!key.ok) return key
   return isSignedBy(key.value, signed, algorithm, signature) ? ok(spki) : refusal('ERR_CSR_SIGNATURE')
 }
@@ -151,7 +151,8 @@ function checkUsages({ basicConstraints, keyUsage, extendedKeyUsage }: Certifica
   return undefined
 }
 
-function readKey(spki: Buffer): Result<KeyObject> {
+/** Refused with ERR_KEY_WEAK unless peers take such a key. @param spki DER */
+export function readPublicKey(spki: Buffer): Result<KeyObject> {
   const kind = acceptedKey(spki)
   if (kind === undefined) return refusal('ERR_KEY_WEAK', 'use P-256, or RSA of 2,048 to 4,096 bits with the usual exponent')
   const cursor = enter(openDer(spki), TAG.sequence)

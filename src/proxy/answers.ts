@@ -38,6 +38,7 @@ const STATUS: Partial<Record<ReasonCode, number>> = {
   // Whatever else is wrong with a token is 401.
   ERR_TOKEN_REPEATED: 400,
   ERR_TOKEN_BUSY: 503,
+  ERR_TOKEN_REVIEW_UNAVAILABLE: 503,
   ERR_INTERNAL: 500,
 }
 

@@ -112,7 +112,7 @@ function admit(
   now: number,
 ): Outcome {
   const { request, token } = exchange
-  const { policy, config } = listener.settings
+  const { policy, config, tokens } = listener.settings
   const facts: RequestFacts = {
     protocol,
     peer: origin.peer,
@@ -128,7 +128,7 @@ function admit(
   exchange.facts = facts
 
   const before = listener.clock.monotonic()
-  const decision = untilTokenEnds(decide(policy, facts, now), token)
+  const decision = untilTokenEnds(decide(policy, facts, now), tokens, token, now)
   exchange.decideUs = (listener.clock.monotonic() - before) * 1000
   exchange.decision = decision
   if (!decision.allow) return refusal(decision.reason ?? 'ERR_POLICY_NO_ALLOW')
@@ -163,7 +163,7 @@ export function redecide(listener: InboundListenerState, exchange: Pick<Decidabl
   const { policy, tokens } = listener.settings
   const fault = tokenFault(tokens, facts.token, now)
   if (fault !== undefined) return refusal(fault, 'the token that admitted it is not good any more')
-  const decision = untilTokenEnds(decide(policy, facts, now), facts.token)
+  const decision = untilTokenEnds(decide(policy, facts, now), tokens, facts.token, now)
   if (decision.allow) {
     exchange.decision = decision
     return undefined

@@ -71,7 +71,14 @@ export function tokenFault(tokens: TokenVerifier | undefined, token: TokenPrinci
   return tokens === undefined ? 'ERR_TOKEN_KEY_WITHDRAWN' : tokens.judge(token, now)
 }
 
-/** A decision on a token holds no longer than the token. */
-export function untilTokenEnds(decision: Decision, token: TokenPrincipal | undefined): Decision {
-  return token === undefined || token.expiresAt >= decision.validUntil ? decision : { ...decision, validUntil: token.expiresAt }
+/** A decision on a token holds no longer than the token, and is looked at again as often as the token is. */
+export function untilTokenEnds(
+  decision: Decision,
+  tokens: TokenVerifier | undefined,
+  token: TokenPrincipal | undefined,
+  now: number,
+): Decision {
+  if (token === undefined) return decision
+  const until = tokens === undefined ? token.expiresAt : tokens.judgeAgainAt(token, now)
+  return until >= decision.validUntil ? decision : { ...decision, validUntil: until }
 }

@@ -12,6 +12,7 @@ import { createIssuerKeys, type IssuerKeys } from './issuer-keys.ts'
 import type { KeyOrigin } from './key-origin.ts'
 import { keyFor } from './key-set.ts'
 import { peekIssuer } from './peek.ts'
+import { createTokenReviews, type ReviewedToken, reviewedToken, type ReviewRules } from './reviews.ts'
 import { verifySignature } from './signature.ts'
 import { describeIssuer, isOfIssuer, judgeClaims, readToken, type TokenRules, type UnverifiedToken } from './verify.ts'
 
@@ -21,14 +22,16 @@ export interface IssuerOptions extends TokenRules {
   readonly keep: number
   /** A verified token is passed on to the app. */
   readonly forwardToken: boolean
-  /** Asks a third party whether the token still counts (Kubernetes' TokenReview); its answer is kept for so many ms. */
-  readonly review?: { readonly keep: number; readonly ask: (token: string) => Promise<Refusal | undefined> }
+  /** Asks a third party whether a verified token still counts (Kubernetes' TokenReview). */
+  readonly review?: ReviewRules | undefined
 }
 
 export interface TokenVerifierOptions {
   readonly issuers: readonly IssuerOptions[]
   readonly clock: Clock
   readonly random: () => number
+  /** `reviewed` of the verifier before this one, whose principals may live on. */
+  readonly reviewed?: WeakMap<TokenPrincipal, ReviewedToken> | undefined
   /** An issuer's keys cannot be had, or can again. */
   readonly onOutcome?: (issuer: string, failure: Refusal | undefined) => void
 }
@@ -59,6 +62,10 @@ export interface TokenVerifier {
   /** Why what `verify` returned, here or of a verifier before this one, is not good any more; undefined if it is. */
   judge(principal: TokenPrincipal, now: number): ReasonCode | undefined
   forwards(principal: TokenPrincipal): boolean
+  /** When to ask `judge` again, ms since the epoch. */
+  judgeAgainAt(principal: TokenPrincipal, now: number): number
+  /** What is known of the tokens of principals that are reviewed. */
+  readonly reviewed: WeakMap<TokenPrincipal, ReviewedToken>
   /** Calls `listener` after keys have come or gone, in the same turn. Returns what ends that. */
   subscribe(listener: () => void): () => void
   /** Looks at all origins. Resolves when those on this host were looked at: what is fetched, the first token that needs it waits for. */
@@ -84,11 +91,15 @@ interface Verified {
   readonly result: Result<TokenPrincipal>
   readonly issuer: Issuer
   readonly thumbprint: string
+  /** Undefined where the issuer's tokens are not reviewed. */
+  readonly review: ReviewedToken | undefined
 }
 
 /** Looks for keys from `start` on. Keeps no process alive. */
-export function createTokenVerifier({ issuers: options, clock, random, onOutcome }: TokenVerifierOptions): TokenVerifier {
+export function createTokenVerifier(given: TokenVerifierOptions): TokenVerifier {
+  const { issuers: options, clock, random, onOutcome, reviewed = new WeakMap<TokenPrincipal, ReviewedToken>() } = given
   const cache = createBoundedCache<string, Verified>(CACHED)
+  const reviews = createTokenReviews(() => clock.now())
   const listeners = new Set<() => void>()
   const issuers = options.map((issuer): Issuer => {
     const keys = createIssuerKeys({
@@ -112,6 +123,13 @@ export function createTokenVerifier({ issuers: options, clock, random, onOutcome
     for (const listener of listeners) listener()
   }
 
+  /** Also of tokens that were refused by review: who presents one again and again makes one question of it in a while. */
+  function reviewKnown({ result, review }: Verified, now: number): Result<TokenPrincipal> | Promise<Result<TokenPrincipal>> {
+    if (review === undefined) return result
+    const refused = reviews.judge(review, now)
+    return refused instanceof Promise ? refused.then((late) => late ?? result) : (refused ?? result)
+  }
+
   async function verifyNew(text: string, id: string, token: UnverifiedToken, issuer: Issuer): Promise<Result<TokenPrincipal>> {
     const missing = await waitForKey(token, issuer)
     if (missing !== undefined) return missing
@@ -119,18 +137,17 @@ export function createTokenVerifier({ issuers: options, clock, random, onOutcome
     if (set === undefined) return unavailable(issuer)
     const key = await verifySignature(token.compact, set)
     if ('ok' in key) return key
-    const refused = await issuer.review?.ask(text)
-    if (refused !== undefined) return refused
     // Time has passed, and keys may have gone meanwhile.
     const now = clock.now()
     const result = judgeClaims(token, issuer, now)
     if (!result.ok) return result
     if (!holds(issuer, key.thumbprint)) return refusal('ERR_TOKEN_KEY_WITHDRAWN')
-    const verified = ok(Object.freeze({ ...result.value, verifiedBy: key.thumbprint }))
-    const { expiresAt } = result.value
-    const until = issuer.review === undefined ? expiresAt : Math.min(expiresAt, now + issuer.review.keep)
-    cache.set(id, { result: verified, issuer, thumbprint: key.thumbprint }, until)
-    return verified
+    const principal: TokenPrincipal = Object.freeze({ ...result.value, verifiedBy: key.thumbprint })
+    const review = issuer.review && reviewedToken(text, issuer.review)
+    if (review !== undefined) reviewed.set(principal, review)
+    const entry: Verified = { result: ok(principal), issuer, thumbprint: key.thumbprint, review }
+    cache.set(id, entry, result.value.expiresAt)
+    return reviewKnown(entry, now)
   }
 
   return {
@@ -140,7 +157,7 @@ export function createTokenVerifier({ issuers: options, clock, random, onOutcome
     verify(text, now, pass) {
       const id = hash('sha256', text, 'latin1')
       const known = cache.get(id, now)
-      if (known !== undefined) return known.result
+      if (known !== undefined) return reviewKnown(known, now)
       const token = readToken(text)
       if (!token.ok) return pass && !isClaimed(text) ? undefined : token
       const issuer = issuers.find((candidate) => isOfIssuer(token.value, candidate))
@@ -155,9 +172,18 @@ export function createTokenVerifier({ issuers: options, clock, random, onOutcome
       if (issuer === undefined || !holds(issuer, principal.verifiedBy)) return 'ERR_TOKEN_KEY_WITHDRAWN'
       // Issuers may be configured anew while requests run.
       if (!principal.audiences.some((audience) => issuer.audiences.includes(audience))) return 'ERR_TOKEN_AUDIENCE'
-      return issuer.kind === 'oidc' || issuer.trustDomain === principal.trustDomain ? undefined : 'ERR_TOKEN_SUBJECT'
+      if (issuer.kind !== 'oidc' && issuer.trustDomain !== principal.trustDomain) return 'ERR_TOKEN_SUBJECT'
+      if (issuer.review === undefined) return undefined
+      const review = reviewed.get(principal)
+      // Admitted when its issuer's tokens were not reviewed yet: of it nobody can be asked.
+      return review === undefined ? 'ERR_TOKEN_REVIEW' : reviews.glance(review, now)?.reason
     },
     forwards: (principal) => issuerOf(principal)?.forwardToken === true,
+    judgeAgainAt(principal, now) {
+      const review = reviewed.get(principal)
+      return review === undefined ? principal.expiresAt : Math.min(principal.expiresAt, reviews.dueAt(review, now))
+    },
+    reviewed,
     subscribe(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)

@@ -41,6 +41,7 @@ test('an issuer gets its defaults, and paths of the folder of the document', () 
       kind: 'serviceAccount',
       trustDomain: undefined,
       jwks: { file: undefined, url: undefined, ca: '/etc/postern/ca.crt', tokenFile: '/var/run/token', refresh: 10_000, keep: 43_200_000 },
+      review: undefined,
       forwardToken: false,
     },
     {
@@ -49,10 +50,53 @@ test('an issuer gets its defaults, and paths of the folder of the document', () 
       kind: 'jwtSvid',
       trustDomain: 'partner.example',
       jwks: { file: '/etc/postern/partner.json', url: undefined, ca: undefined, tokenFile: undefined, refresh: 300_000, keep: 43_200_000 },
+      review: undefined,
       forwardToken: true,
     },
   ])
 })
+
+test('an issuer may have its tokens reviewed, by the API server of the pod unless said', () => {
+  const { config, problems } = read(`    - { issuer: https://kubernetes.default.svc, audiences: catalog, kind: serviceAccount, review: {} }
+    - issuer: https://other.example
+      audiences: catalog
+      kind: serviceAccount
+      review: { server: https://api.other.example:6443, token: reviewer.token, ca: other.pem, refresh: 2s, keep: 10s }
+`)
+  assert.deepEqual(problems.map(formatProblem), [])
+  assert.deepEqual(
+    config?.tokens.map(({ review }) => review),
+    [
+      {
+        server: 'https://kubernetes.default.svc',
+        token: '/var/run/secrets/kubernetes.io/serviceaccount/token',
+        ca: '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt',
+        refresh: 5_000,
+        keep: 60_000,
+      },
+      {
+        server: 'https://api.other.example:6443',
+        token: '/etc/postern/reviewer.token',
+        ca: '/etc/postern/other.pem',
+        refresh: 2_000,
+        keep: 10_000,
+      },
+    ],
+  )
+})
+
+for (const [review, kind, wrong] of [
+  ['{}', 'oidc', /`review` asks Kubernetes/],
+  ['{ refresh: 10s, keep: 5s }', 'serviceAccount', /`review\.keep` is shorter than `review\.refresh`/],
+  ['{ server: http://api.example }', 'serviceAccount', /must be `https:`/],
+  ['{ refresh: 10ms }', 'serviceAccount', /refresh/],
+] as const) {
+  test(`a review of ${review} for tokens of kind ${kind} is refused`, () => {
+    const { problems } = read(`    - { issuer: https://kubernetes.default.svc, audiences: catalog, kind: ${kind}, review: ${review} }\n`)
+    assert.equal(problems.length, 1)
+    assert.match(formatProblem(problems[0]!), wrong)
+  })
+}
 
 test('a listener says what it does with other tokens, and whether it signs assertions', () => {
   const { config, problems } = read('    []\n', '      unknownTokens: pass\n      assertion: { audience: catalog, bindRequest: true }\n')

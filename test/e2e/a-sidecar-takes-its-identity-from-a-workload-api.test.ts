@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { startApp } from '../fakes/apps.ts'
@@ -22,11 +21,7 @@ test('a sidecar takes its identity and bundles from a Workload API, follows both
     mesh,
     app: app.port,
     spec: '  workloadApi: { listen: unix:workload.sock }\n',
-    prepare(dir) {
-      const file = join(dir, 'sidecar.yaml')
-      const text = readFileSync(file, 'utf8')
-      writeFileSync(file, text.replace(/files: \{.*/, `workloadApi: { socket: "unix:${agent.socket}" }`))
-    },
+    identity: `{ workloadApi: { socket: "unix:${agent.socket}" } }`,
   })
   const [ours, theirs] = await Promise.all([mesh.issue('/ns/test/sa/caller'), partner.issue('/ns/test/sa/caller')])
   const admin = join(sidecar.dir, 'admin.sock')

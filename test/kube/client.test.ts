@@ -151,7 +151,7 @@ test('a token is reviewed for one audience, and only a service account that is a
   ]
   for (const [given, expected] of table) {
     answer = given
-    assert.deepEqual(await reviewToken(client, 'secret', 'postern-ca'), expected)
+    assert.deepEqual(await reviewToken(client, 'secret', ['postern-ca']), expected)
   }
   assert.deepEqual(asked, {
     apiVersion: 'authentication.k8s.io/v1',
@@ -160,7 +160,7 @@ test('a token is reviewed for one audience, and only a service account that is a
   })
   await client.close()
   await assert.rejects(
-    reviewToken(createKubeClient({ ...api.access, server: 'http://127.0.0.1:9' }, systemClock), 'secret', 'postern-ca'),
+    reviewToken(createKubeClient({ ...api.access, server: 'http://127.0.0.1:9' }, systemClock), 'secret', ['postern-ca']),
     {
       code: 'ERR_KUBE_UNREACHABLE',
     },

@@ -3,6 +3,7 @@ import { randomFillSync } from 'node:crypto'
 import { createDecisionLog } from '#audit/decision-log'
 import { createRing, type Ring } from '#audit/ring'
 import { type Clock, systemClock } from '#base/clock'
+import { openTokenReview } from '#cli/token-review'
 import { createSnapshotSource } from '#config/snapshot-source'
 import type { SnapshotSource } from '#config/snapshot'
 import { createRandomHex } from '#http/random-hex'
@@ -52,6 +53,7 @@ export async function runSidecar(setup: SidecarSetup = {}): Promise<RunningSidec
     clock,
     log,
     openIdentity: (config) => openSvidSource(config, { clock, log }),
+    openReview: openTokenReview(clock),
     interval: 50,
   }).catch((error: unknown) => {
     folder[Symbol.dispose]()

@@ -5,7 +5,7 @@ import { test, type TestContext } from 'node:test'
 import { refusal, type Result } from '#base/result'
 import type { TokenPrincipal } from '#identity/peer'
 import { discoveryOrigin, fileOrigin, type KeyOrigin } from '#token/key-origin'
-import { createTokenVerifier, type IssuerOptions } from '#token/verifier'
+import { createTokenVerifier, type IssuerOptions, type TokenVerifier } from '#token/verifier'
 import { openKeyEndpoint } from '../fakes/key-endpoint.ts'
 import { manualClock } from '../support/manual-clock.ts'
 import { temporaryFolder } from '../support/openssl.ts'
@@ -37,7 +37,7 @@ function textOrigin(text: string): TextOrigin {
   return origin
 }
 
-function open(t: TestContext, origin: KeyOrigin, more: Partial<IssuerOptions> = {}) {
+function open(t: TestContext, origin: KeyOrigin, more: Partial<IssuerOptions> = {}, reviewed?: TokenVerifier['reviewed']) {
   const clock = manualClock(NOW)
   const verifier = createTokenVerifier({
     issuers: [
@@ -54,6 +54,7 @@ function open(t: TestContext, origin: KeyOrigin, more: Partial<IssuerOptions> = 
     ],
     clock,
     random: () => 0.5,
+    reviewed,
   })
   t.after(() => verifier.close())
   return { clock, verifier, verify: async (token: string, pass = false) => verifier.verify(token, clock.now(), pass) }
@@ -201,14 +202,40 @@ test('a third party can be asked whether a token still counts, and is asked agai
     asked++
     return Promise.resolve(answer)
   }
-  const { clock, verifier, verify } = open(t, textOrigin(keySetText(es)), { review: { keep: 10_000, ask } })
+  const { clock, verifier, verify } = open(t, textOrigin(keySetText(es)), { review: { refresh: 5_000, keep: 10_000, ask } })
   await verifier.reload()
   const token = signToken(es, user())
   assert.ok((await verify(token))?.ok)
   assert.ok((await verify(token))?.ok)
   assert.equal(asked, 1)
-  answer = refusal('ERR_TOKEN_KEY_WITHDRAWN', 'the pod is gone')
+  answer = refusal('ERR_TOKEN_REVIEW', 'the pod is gone')
   clock.advance(10_001)
-  assert.equal(reasonOf(await verify(token)), 'ERR_TOKEN_KEY_WITHDRAWN')
+  assert.equal(reasonOf(await verify(token)), 'ERR_TOKEN_REVIEW')
+  assert.equal(reasonOf(await verify(token)), 'ERR_TOKEN_REVIEW')
   assert.equal(asked, 2)
+})
+
+test('what lives under a reviewed token is judged by the answers, by those of the verifier before too', async (t) => {
+  let answer: ReturnType<typeof refusal> | undefined
+  const review = { refresh: 5_000, keep: 60_000, ask: () => Promise.resolve(answer) }
+  const { clock, verifier, verify } = open(t, textOrigin(keySetText(es)), { review })
+  await verifier.reload()
+  const verified = await verify(signToken(es, user()))
+  assert.ok(verified?.ok)
+  const principal = verified.value
+  assert.equal(verifier.judge(principal, clock.now()), undefined)
+  assert.equal(verifier.judgeAgainAt(principal, clock.now()), clock.now() + 5_000)
+
+  const after = open(t, textOrigin(keySetText(es)), { review }, verifier.reviewed)
+  await after.verifier.reload()
+  answer = refusal('ERR_TOKEN_REVIEW', 'the pod is gone')
+  after.clock.advance(5_000)
+  assert.equal(after.verifier.judge(principal, after.clock.now()), undefined, 'it is being asked about')
+  assert.equal(after.verifier.judgeAgainAt(principal, after.clock.now()), after.clock.now() + 1_000)
+  await new Promise(setImmediate)
+  assert.equal(after.verifier.judge(principal, after.clock.now()), 'ERR_TOKEN_REVIEW')
+
+  const strict = open(t, textOrigin(keySetText(es)), { review })
+  await strict.verifier.reload()
+  assert.equal(strict.verifier.judge(principal, strict.clock.now()), 'ERR_TOKEN_REVIEW', 'of it nobody can be asked')
 })

@@ -91,6 +91,10 @@ export const caReasons = {
     what: 'What was attested makes no SPIFFE ID that this authority may give.',
     remedy: 'The detail names the fact that does not fit; change the name, or the `id` template under `spec.attest`.',
   },
+  ERR_CA_VOUCHER: {
+    what: 'The caller may not ask for certificates in the name of pods.',
+    remedy: 'Name the controller’s SPIFFE ID, and nobody else’s, under `spec.attest.podCertificate.by` of the authority’s document.',
+  },
   ERR_CA_TOKEN_REVIEW: {
     what: 'The Kubernetes API server says that the service-account token is not good.',
     remedy: 'Read the token anew from its file for each request; a token of a pod that is gone counts no more.',

@@ -71,9 +71,17 @@ export const tokenReasons = {
     what: 'The token is bound to a key (`cnf`) other than the one of the certificate that the caller came with.',
     remedy: 'Call with the certificate that the token was issued for (RFC 8705); tokens bound in another way are not understood.',
   },
+  ERR_TOKEN_REVIEW: {
+    what: 'The Kubernetes API server says that the service-account token does not count any more, or not here.',
+    remedy: 'Its pod or service account is gone, or it is not meant for us; read the token anew from its file for each request.',
+  },
+  ERR_TOKEN_REVIEW_UNAVAILABLE: {
+    what: 'The Kubernetes API server could not be asked whether the token still counts, and its last answer is too old.',
+    remedy: 'The detail says what it answered; our own service account needs the role `system:auth-delegator`. The request can be sent again.',
+  },
   ERR_TOKEN_BUSY: {
-    what: 'More requests wait for the keys of their tokens than may.',
-    remedy: 'Look at the endpoint of the keys, which is slow or down; the request can be sent again.',
+    what: 'More requests wait for the keys, or for the review, of their tokens than may.',
+    remedy: 'Look at the endpoint of the keys, or at the API server, which is slow or down; the request can be sent again.',
   },
   ERR_JWKS_MALFORMED: {
     what: 'The keys of an issuer are not a JWK Set, or one of them is broken.',

@@ -4,7 +4,7 @@ import { type Plan, SIDECAR_PORTS } from './decide.ts'
 import type { Container, Handler, Pod } from './pod.ts'
 import { carryProbes } from './probes.ts'
 import type { InjectionSettings } from './settings.ts'
-import { MOUNT, RUN, sidecarDocument } from './sidecar-document.ts'
+import { CREDENTIALS, MOUNT, RUN, sidecarDocument } from './sidecar-document.ts'
 
 export const SIDECAR_UID = 1337
 const API_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount'
@@ -109,18 +109,24 @@ function resourcesOf(chosen: Plan['choices']['resources']): object {
 }
 
 /** Everything the sidecar reads is in one projected volume, which only the sidecar mounts. */
-function volumes({ trustBundleSigner }: InjectionSettings): readonly { readonly name: string; readonly [other: string]: unknown }[] {
+function volumes({
+  trustBundleSigner,
+  podCertificate = false,
+}: InjectionSettings): readonly { readonly name: string; readonly [other: string]: unknown }[] {
   const bundle =
     trustBundleSigner === undefined
       ? { configMap: { name: 'postern-ca-bundle', items: [{ key: 'bundle.pem', path: 'bundle.pem' }] } }
       : { clusterTrustBundle: { signerName: trustBundleSigner, labelSelector: {}, path: 'bundle.pem' } }
+  const proof = podCertificate
+    ? { podCertificate: { signerName: trustBundleSigner, keyType: 'ECDSAP256', credentialBundlePath: CREDENTIALS } }
+    : { serviceAccountToken: { audience: 'postern-ca', expirationSeconds: TOKEN_SECONDS, path: 'token' } }
   return [
     {
       name: 'postern',
       projected: {
         defaultMode: 0o444,
         sources: [
-          { serviceAccountToken: { audience: 'postern-ca', expirationSeconds: TOKEN_SECONDS, path: 'token' } },
+          proof,
           bundle,
           { downwardAPI: { items: [{ path: 'sidecar.yaml', fieldRef: { fieldPath: `metadata.annotations['${OWN.document}']` } }] } },
         ],

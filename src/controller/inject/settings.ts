@@ -14,6 +14,8 @@ export interface InjectionSettings {
   readonly controllerPeer: string
   /** The cluster knows ClusterTrustBundles (1.37; 1.33 with the gate): the bundle is that of this signer. Undefined: a ConfigMap `postern-ca-bundle`. */
   readonly trustBundleSigner: string | undefined
+  /** Certificates of `trustBundleSigner` come by PodCertificateRequests, before the first container starts; no token is mounted then. */
+  readonly podCertificate?: boolean
   readonly interception: Interception
   readonly passThrough: 'allow' | 'refuse'
   /** Called directly by every app: the API server's address. */

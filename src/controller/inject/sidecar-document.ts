@@ -5,6 +5,15 @@ import type { InjectionSettings } from './settings.ts'
 
 export const MOUNT = '/var/run/postern'
 export const RUN = '/run/postern'
+/** What the kubelet keeps up to date with a pod certificate. */
+export const CREDENTIALS = 'credentials.pem'
+
+function identityOf({ podCertificate = false, caAddress }: InjectionSettings): object {
+  const bundle = `${MOUNT}/bundle.pem`
+  // One file holds both: the key, then the chain.
+  if (podCertificate) return { files: { certificate: `${MOUNT}/${CREDENTIALS}`, key: `${MOUNT}/${CREDENTIALS}`, bundle } }
+  return { ca: { address: caAddress, bundle, attest: { serviceAccountToken: { file: `${MOUNT}/token` } } } }
+}
 
 /** JSON, which YAML reads: annotations of one line are easier on `kubectl`. */
 export function sidecarDocument(plan: Plan, probes: readonly CarriedProbe[], settings: InjectionSettings): string {
@@ -15,13 +24,7 @@ export function sidecarDocument(plan: Plan, probes: readonly CarriedProbe[], set
     kind: 'Sidecar',
     metadata: { name: service, namespace, ...(Object.keys(labels).length > 0 && { labels }) },
     spec: {
-      identity: {
-        ca: {
-          address: settings.caAddress,
-          bundle: `${MOUNT}/bundle.pem`,
-          attest: { serviceAccountToken: { file: `${MOUNT}/token` } },
-        },
-      },
+      identity: identityOf(settings),
       mesh: {
         controller: settings.controllerAddress,
         peer: settings.controllerPeer,

@@ -22,6 +22,8 @@ export interface Mesh {
   injectLabel(namespace: string): string | undefined
   /** Names of those with `postern.dev/inject: enabled`. */
   injectedNamespaces(): readonly string[]
+  /** Names of the pods of a service account. */
+  podsOf(namespace: string, serviceAccount: string): readonly string[]
   readonly policies: Iterable<PolicyObject>
   readonly clusterPolicies: Iterable<PolicyObject>
   /** Resolves when everything was listed once. */
@@ -124,6 +126,10 @@ export function followMesh(options: MeshOptions): Mesh {
     injectedNamespaces: () =>
       [...namespaces.objects.values()]
         .filter(({ metadata }) => metadata.labels?.['postern.dev/inject'] === 'enabled' && metadata.deletionTimestamp === undefined)
+        .map(({ metadata }) => metadata.name),
+    podsOf: (namespace, serviceAccount) =>
+      [...pods.objects.values()]
+        .filter((pod) => pod.metadata.namespace === namespace && pod.serviceAccount === serviceAccount)
         .map(({ metadata }) => metadata.name),
     policies: { [Symbol.iterator]: () => policies.objects.values() },
     clusterPolicies: { [Symbol.iterator]: () => clusterPolicies.objects.values() },
