@@ -80,7 +80,10 @@ function wellMesh(api: KubeApiFake): { trial: Trial; bodies: { readonly url: str
     status: { observedGeneration: 1, sidecars: '1 of 1', conditions: [accepted] },
   })
   api.intercept = (request, response, body) => {
-    if (request.url === '/version') return void send(response, 200, {}) === undefined
+    if (request.url === '/version') {
+      send(response, 200, {})
+      return true
+    }
     if (request.method !== 'POST') return false
     state.bodies.push({ url: request.url ?? '', body })
     if (state.trial === 'refused') status(response, 500, 'failed calling webhook "inject.postern.dev": connection refused')
