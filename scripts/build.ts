@@ -14,7 +14,10 @@ const PROGRAM = 'postern.js'
 export const RUNTIME_FLAGS = ['--max-semi-space-size=2', '--disable-sigusr1', '--no-memory-pool-share-memory-on-teardown'] as const
 
 /** Whose CommonJS `require` the conditions below would give a module's namespace, where it takes what it gets for a class. */
-export const ALIASES = { 'pg-pool': join(ROOT, 'node_modules/pg-pool/index.js') } as const
+export const ALIASES = {
+  'pg-pool': join(ROOT, 'node_modules/pg-pool/index.js'),
+  'pg-native': join(ROOT, 'scripts/absent-module.cjs'),
+} as const
 
 /** Output name → source. `src/ca/store/worker.ts` becomes `ca-store-worker.js`, found beside whichever chunk starts it. */
 function entries(): Record<string, string> {
