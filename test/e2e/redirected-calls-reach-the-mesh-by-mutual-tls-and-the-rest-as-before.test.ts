@@ -80,7 +80,7 @@ test(
     })
     const policy = (path: string): Parameters<typeof api.put>[1] => ({
       metadata: { ...at('readers'), generation: Math.random() },
-      spec: { rules: [{ name: 'cart-reads', allow: { and: [{ service_account: 'cart' }, { http_path: path }] } }] },
+      spec: { rules: [{ name: 'cart-reads', allow: { and: [{ service_account: 'cart' }, { http_path: path }, { port: 8080 }] } }] },
     })
     api.put(RESOURCES.policies, policy('/items'))
     const svid = await mesh.issue('/ns/postern-system/sa/postern-controller')
@@ -128,7 +128,7 @@ test(
           spec: {
             identity: { files },
             mesh: { controller: `${host}:${controller.snapshotPort}`, peer: svid.id, folder: join(home, 'mesh'), ...more },
-            ...(service === 'catalog' && { inbound: [{ listen: `${host}:7443`, app: `127.0.0.1:${catalog.port}` }] }),
+            ...(service === 'catalog' && { inbound: [{ listen: `${host}:7443`, port: 8080, app: `127.0.0.1:${catalog.port}` }] }),
             admin: 'off',
             health: 'off',
           },
