@@ -16,11 +16,11 @@ test('the shop gets its sidecars, says which and why not the others, and gets no
   assert.equal(first.status, 0, first.stderr)
   assert.deepEqual(first.stderr.trim().split('\n'), [
     '- Namespace shop is left as it is: it runs no pods',
-    '- ServiceAccount shop/cart is left as it is: it runs no pods',
-    '- ServiceAccount shop/catalog is left as it is: it runs no pods',
-    '√ Deployment shop/catalog gets a sidecar',
-    '- Service shop/catalog is left as it is: it runs no pods',
-    '√ Deployment shop/cart gets a sidecar',
+    ...['catalog', 'cart', 'storefront'].flatMap((name) => [
+      `- ServiceAccount shop/${name} is left as it is: it runs no pods`,
+      `√ Deployment shop/${name} gets a sidecar`,
+      `- Service shop/${name} is left as it is: it runs no pods`,
+    ]),
   ])
   const second = inject(['-f', '-', '--trust-domain', 'example.org'], first.stdout)
   assert.equal(second.status, 0)
@@ -34,7 +34,7 @@ test('--diff shows what is added, and takes nothing but probes away', () => {
   const removed = stdout.split('\n').filter((line) => line.startsWith('-') && !line.startsWith('---'))
   assert.deepEqual(
     removed.map((line) => line.slice(1).trim()),
-    ['path: /healthz', 'port: http'],
+    ['tcpSocket:', 'port: http', 'tcpSocket:', 'port: http', 'tcpSocket:', 'port: http'],
   )
   assert.match(stdout, /^\+ +- name: postern-init$/m)
 })
