@@ -11,7 +11,13 @@ const PROGRAM = 'postern.js'
 
 /** A small young generation keeps the sidecar's memory down at equal cost; SIGUSR1 would open the inspector. */
 /** The last: V8 would otherwise keep the pages of the worker that parsed the configuration, a third of the memory after ten thousand rules. */
-export const RUNTIME_FLAGS = ['--max-semi-space-size=2', '--disable-sigusr1', '--no-memory-pool-share-memory-on-teardown'] as const
+export const RUNTIME_FLAGS = [
+  '--max-semi-space-size=2',
+  '--disable-sigusr1',
+  '--no-memory-pool-share-memory-on-teardown',
+  // `node:ffi`, for redirected connections: its warning would stand between the lines of the log.
+  '--disable-warning=ExperimentalWarning',
+] as const
 
 /** Whose CommonJS `require` the conditions below would give a module's namespace, where it takes what it gets for a class. */
 export const ALIASES = {
