@@ -72,7 +72,14 @@ export function notMeasured(what: string, budget: string, why: string): Row {
   return { what, budget, measured: why, kept: undefined }
 }
 
-function verdict({ kept }: Row): string {
+/** A figure beside those of peers, of which nothing is promised. */
+export function unjudged(what: string, ours: number, peers: ReadonlyMap<string, number>, unit: string): Row {
+  const ratios = [...peers].map(([peer, figure]) => `${(ours / figure).toFixed(2)} × ${peer}`)
+  return { what, budget: '', measured: `${ours.toFixed(0)} ${unit}: ${ratios.join(', ')}`, kept: true }
+}
+
+function verdict({ budget, kept }: Row): string {
+  if (budget === '' && kept === true) return ''
   return kept === undefined ? 'not measured' : kept ? 'ok' : 'over'
 }
 
@@ -116,6 +123,8 @@ ${table(
 - Postern is the bundle with its production flags, policy enforced, a record of every decision written to a pipe, metrics on. nginx and HAProxy
   decide nothing and log nothing; Envoy decides by RBAC on the URI SAN and sets x-forwarded-client-cert, without an access log. What
   logging costs the peers is thus in our disfavour.
+- HTTP/2 is spoken on both sides, by nginx with \`grpc_pass\`; gRPC calls carry a message each way and end in trailers. Large bodies are counted
+  whole, with the handshakes of their four connections; nobody buffers a body as a whole. As proxies of TCP all are asked for HTTP/1.1.
 - Absolute figures depend on the machine and on what else it does; the ratios are what the budgets are about.
 
 ${details.map(({ title, columns, rows: lines }) => `## ${title}\n\n${table(columns, lines)}\n`).join('\n')}`

@@ -152,7 +152,10 @@ function writeGrpcPolicy(folder: string): void {
 /** Of a connection only the peer is known. */
 function writeTcpPolicy(folder: string, count: number): void {
   const caller = (index: number): string => (index === count - 1 ? CALLER_ID : `spiffe://${TRUST_DOMAIN}/ns/shop/sa/client-${index}`)
-  const rules = Array.from({ length: count }, (_, index) => `    - { name: rule-${index}, allow: { and: [{ spiffe_id: { is: ${caller(index)} } }] } }\n`)
+  const rules = Array.from(
+    { length: count },
+    (_, index) => `    - { name: rule-${index}, allow: { and: [{ spiffe_id: { is: ${caller(index)} } }] } }\n`,
+  )
   writePolicy(folder, 'tcp', rules.join(''))
 }
 

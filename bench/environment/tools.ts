@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, globSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
+import { nginxHasStream } from '../contenders/nginx.ts'
 
 export const CACHE = join(import.meta.dirname, '../../.cache')
 
@@ -30,9 +31,12 @@ function searchPath(): NodeJS.ProcessEnv {
 export function ensureCommands(): void {
   process.env['PATH'] = searchPath()['PATH']
   const missing = Object.entries(PACKAGES).filter(([command]) => !isThere(command))
+  const mayInstall = process.getuid?.() === 0 && isThere('apt-get')
+  // Where it cannot be had, nginx is left out as a proxy of TCP.
+  if (mayInstall && !nginxHasStream()) missing.push(['nginx, stream', 'libnginx-mod-stream'])
   if (missing.length === 0) return
   const packages = [...missing.map(([, name]) => name), ...(missing.some(([command]) => command === 'gcc') ? ['libc6-dev'] : [])]
-  if (process.getuid?.() !== 0 || !isThere('apt-get')) {
+  if (!mayInstall) {
     throw new Error(`The benchmark needs ${packages.join(', ')}: apt-get install ${packages.join(' ')}`)
   }
   console.error(`installing ${packages.join(', ')}`)

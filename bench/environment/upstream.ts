@@ -1,6 +1,7 @@
 /** The app behind every contender: nginx answering from memory on the load's core. Its cost is not counted, but it counts requests. */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import process from 'node:process'
 import { CORES } from './cores.ts'
 import { accepts, freePort, waitUntil } from './ports.ts'
 import { end, start } from './processes.ts'
@@ -54,6 +55,9 @@ export function writePayloads(folder: string): Payloads {
   return { large: write('large', Buffer.alloc(LARGE_BYTES, 0x61)), message: write('message', grpcMessage(64)) }
 }
 
+/** Else its worker would give up root and could not read the scratch folder. */
+const AS_ROOT = process.getuid?.() === 0 ? 'user root; ' : ''
+
 export async function startUpstream(folder: string): Promise<Upstream> {
   const port = await freePort()
   const h2Port = await freePort()
@@ -71,7 +75,7 @@ export async function startUpstream(folder: string): Promise<Upstream> {
     location = /answer { internal; default_type application/grpc; add_trailer grpc-status 0; root ${folder}/payloads; }`
   writeFileSync(
     file,
-    `daemon off; worker_processes 1; pid ${folder}/upstream.pid; error_log ${folder}/upstream.log warn;
+    `${AS_ROOT}daemon off; worker_processes 1; pid ${folder}/upstream.pid; error_log ${folder}/upstream.log warn;
 events { worker_connections 8192; }
 http {
   access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; http2_max_concurrent_streams 1024;

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { quieterHalf } from '../../bench/cases/cpu.ts'
 import { parseMicro } from '../../bench/cases/micro.ts'
+import { parseH2load } from '../../bench/load/h2load.ts'
 import { parseWrk } from '../../bench/load/wrk.ts'
 import { median } from '../../bench/median.ts'
-import { judgeLimits, judgeRatios, notMeasured, page } from '../../bench/report.ts'
+import { judgeLimits, judgeRatios, notMeasured, page, terminalTable, unjudged } from '../../bench/report.ts'
 
 const OUTPUT = `Running 1s test @ https://127.0.0.1:9443/
   1 threads and 4 connections
@@ -32,6 +33,32 @@ test('a handshake without the client certificate is no measurement', () => {
 
 test('what wrk says when it fails is passed on', () => {
   assert.throws(() => parseWrk('', 'client-certificate: BENCH_KEY cannot be used\n'), /wrk failed: client-certificate/)
+})
+
+const H2LOAD = `finished in 1.00s, 5316.00 req/s, 5.83MB/s
+requests: 200 total, 216 started, 200 done, 200 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 200 2xx, 0 3xx, 0 4xx, 0 5xx
+`
+const H2LOADS = [
+  { title: 'nothing', from: '', to: '', failures: 0 },
+  { title: 'what failed', from: '0 failed', to: '3 failed', failures: 3 },
+  { title: 'answers of 4xx and 5xx', from: '0 4xx, 0 5xx', to: '1 4xx, 2 5xx', failures: 3 },
+  { title: 'what was never done', from: '200 done', to: '190 done', failures: 10 },
+]
+for (const { title, from, to, failures } of H2LOADS) {
+  test(`of what h2load counted, ${title} is a failure`, () => {
+    assert.equal(parseH2load(H2LOAD.replace(from, to), COUNTS).failures, failures)
+  })
+}
+
+test('what h2load says when it fails is passed on', () => {
+  assert.throws(() => parseH2load('', 'client-certificate: BENCH_KEY cannot be used\n'), /h2load failed: client-certificate/)
+})
+
+test('a figure of which nothing is promised is not judged', () => {
+  const row = unjudged('download', 30, PEERS, 'µs')
+  assert.equal(row.measured, '30 µs: 1.50 × nginx, 0.75 × Envoy')
+  assert.match(terminalTable([row]), /Envoy\s*$/)
 })
 
 test('the lines of an in-process benchmark are read', () => {
