@@ -30,7 +30,7 @@ function searchPath(): NodeJS.ProcessEnv {
 /** Makes sure that every command is there. @throws an error that names the packages to install */
 export function ensureCommands(): void {
   process.env['PATH'] = searchPath()['PATH']
-  const missing = Object.entries(PACKAGES).filter(([command]) => !isThere(command))
+  const missing: (readonly [string, string])[] = Object.entries(PACKAGES).filter(([command]) => !isThere(command))
   const mayInstall = process.getuid?.() === 0 && isThere('apt-get')
   // Where it cannot be had, nginx is left out as a proxy of TCP.
   if (mayInstall && !nginxHasStream()) missing.push(['nginx, stream', 'libnginx-mod-stream'])
