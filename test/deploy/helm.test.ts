@@ -161,7 +161,7 @@ test('helm itself renders the same, finds nothing to complain of, and refuses va
   const file = join(folder, 'values.json')
   const helm = (command: string, values: Values, ...args: string[]): ReturnType<typeof spawnSync> => {
     writeFileSync(file, JSON.stringify(values))
-    return spawnSync(HELM, [command, ...args, CHART, '--values', file], { encoding: 'utf8' })
+    return spawnSync(HELM, [command, ...args, CHART, '--values', file, '--kube-version', '1.37.0'], { encoding: 'utf8' })
   }
   for (const variant of VARIANTS) {
     const options = { ...BASE, ...variant }
