@@ -84,13 +84,15 @@ export async function startCa(options: CaOptions): Promise<RunningCa> {
     publication: () => published.current,
     ownNotAfter: () => own.identity.facts.notAfter,
   })
+  const issuing = createIssuing({ store, clock, trustDomain, svid: config.svid })
+  const limits = createCallerLimits({ perMinute: config.limits.issuancesPerMinute, burst: config.limits.burst })
   const api = createApi({
     store,
     published,
-    issuing: createIssuing({ store, clock, trustDomain, svid: config.svid }),
+    issuing,
     attestors: attestors.byType,
     podCertificate: config.attest.podCertificate,
-    limits: createCallerLimits({ perMinute: config.limits.issuancesPerMinute, burst: config.limits.burst }),
+    limits,
     failures: createCallerLimits(FAILURES),
     slots: createReturnSlots(RETURN_SLOTS),
     inFlight: config.limits.inFlight,
@@ -124,6 +126,22 @@ export async function startCa(options: CaOptions): Promise<RunningCa> {
       : await (
           await import('./bundle-endpoint.ts')
         ).openBundleEndpoint({ config: config.bundleEndpoint, identity: own.identity, published, clock, log })
+  const workloads =
+    config.workloadApi === undefined
+      ? undefined
+      : await (
+          await import('./local-workloads.ts')
+        ).serveLocalWorkloads({
+          sockets: config.workloadApi,
+          published,
+          issuing,
+          limits,
+          clock,
+          log,
+          records,
+          issued: (issuance) => caMetrics.issued(issuance),
+          refused: ({ reason }) => caMetrics.refused('workload-api', reason),
+        })
 
   function ownIdentityOf(
     publication: Publication,
@@ -157,6 +175,7 @@ export async function startCa(options: CaOptions): Promise<RunningCa> {
     renewOwn()
     server.apply(own.identity, published.current.trust)
     endpoint?.apply(own.identity)
+    workloads?.look()
   }
 
   async function purge(): Promise<void> {
@@ -218,7 +237,7 @@ export async function startCa(options: CaOptions): Promise<RunningCa> {
     async close(limit = DRAIN_TIME) {
       draining = true
       clearInterval(timer)
-      await Promise.all([server.drain(limit), endpoint?.close()])
+      await Promise.all([server.drain(limit), endpoint?.close(), workloads?.close()])
       published[Symbol.dispose]()
       attestors.close()
     },

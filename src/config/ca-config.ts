@@ -1,6 +1,8 @@
 /** The CA's document in typed form: what `spec` of kind CertificateAuthority says, with defaults filled in and paths made absolute. */
-import type { Address, TcpAddress } from '#base/units'
+import type { Address, TcpAddress, UnixAddress } from '#base/units'
 import type { IdTemplate } from '#identity/id-template'
+import type { SpiffeId } from '#identity/spiffe-id'
+import type { SocketAccess } from '#telemetry/private-socket'
 
 /** Every default of the document, in one place; docs/ca-configuration.md states the same. Times in ms. */
 export const CA_DEFAULTS = {
@@ -123,6 +125,14 @@ export interface BundleEndpointConfig {
   readonly files: { readonly certificate: string; readonly key: string } | undefined
 }
 
+/** Where workloads on the machine of the authority find their identity. */
+export interface WorkloadSocketConfig {
+  readonly id: SpiffeId
+  /** Absolute path. */
+  readonly listen: UnixAddress
+  readonly access: SocketAccess
+}
+
 export interface CaConfig {
   /** Absolute path of the document. */
   readonly file: string
@@ -149,4 +159,6 @@ export interface CaConfig {
   /** How often sidecars ask for bundle and revocations, ms. */
   readonly poll: number
   readonly bundleEndpoint: BundleEndpointConfig | undefined
+  /** Undefined: none is served. */
+  readonly workloadApi?: readonly WorkloadSocketConfig[]
 }

@@ -2,13 +2,14 @@
 import { dirname } from 'node:path'
 import { entryOf, type LocatedValue, type Problem } from '#base/located'
 import { type Address, formatAddress, parseAddress, type TcpAddress } from '#base/units'
-import { type GapNames, type IdTemplate, parseIdTemplate } from '#identity/id-template'
+import { type GapNames, type IdTemplate, parseIdTemplate, RESERVED_SEGMENT } from '#identity/id-template'
 import { isTrustDomain, parseSpiffeId } from '#identity/spiffe-id'
 import { jwks, readStore, requireClaims, storeReader, tokenReview } from './ca-readers.ts'
 import { type AttestConfig, type BundleEndpointConfig, CA_DEFAULTS, type CaConfig, type PodCertificateConfig } from './ca-config.ts'
 import { locationOf, overlap } from './listeners.ts'
 import { complain, map, named, oneOrMore, optional, type Place, type Reader, required } from './reader.ts'
 import { address, filePath, integer, orOff, spiffeId, span, tcpListen, text, word } from './scalars.ts'
+import { workloadSockets } from './workload-api-document.ts'
 
 /** An issuer as tokens name it: compared character by character, so it is not normalised. */
 const issuer: Reader<string> = text('the issuer that tokens name, such as `https://issuer.example`', /^[^\s\0]{1,2048}$/u)
@@ -102,6 +103,7 @@ const spec = map({
       key: optional(filePath),
     }),
   ),
+  workloadApi: optional(workloadSockets),
 })
 
 /** The whole document as a reader: its keys are what docs/ca-configuration.md documents. */
@@ -176,6 +178,7 @@ function toConfig(read: Spec, whole: Whole): CaConfig | undefined {
   const listen = read.listen ?? defaultTcp(CA_DEFAULTS.listen)
   const health = read.health === 'off' ? undefined : (read.health ?? defaultTcp(CA_DEFAULTS.health))
   checkAddresses({ listen, health, bundleEndpoint }, whole)
+  checkSockets(read, whole)
   if (store === undefined || attest === undefined) return undefined
   const keys: CaConfig['keys'] = { kind: 'file', folder: read.keys }
   const { svid, limits, refreshHint, poll } = read
@@ -195,6 +198,23 @@ function toConfig(read: Spec, whole: Whole): CaConfig | undefined {
     refreshHint,
     poll,
     bundleEndpoint,
+    ...(read.workloadApi !== undefined && { workloadApi: read.workloadApi }),
+  }
+}
+
+/** Each socket is one identity, of the trust domain, and none of Postern's own. */
+function checkSockets({ trustDomain, workloadApi = [] }: Spec, whole: Whole): void {
+  for (const [index, { id, listen }] of workloadApi.entries()) {
+    const path = isListAt(whole.value, ['spec', 'workloadApi']) ? ['spec', 'workloadApi', index] : ['spec', 'workloadApi']
+    if (id.trustDomain !== trustDomain) {
+      complainAt(whole, [...path, 'id'], 'ERR_CONFIG_VALUE', `\`${id.uri}\` is not of ${trustDomain}`)
+    }
+    if (`${id.path}/`.startsWith(`/${RESERVED_SEGMENT}/`)) {
+      complainAt(whole, [...path, 'id'], 'ERR_CONFIG_VALUE', `IDs below \`/${RESERVED_SEGMENT}\` are those of Postern itself`)
+    }
+    if (workloadApi.findIndex((other) => other.listen.path === listen.path) < index) {
+      complainAt(whole, [...path, 'listen'], 'ERR_CONFIG_VALUE', 'an entry before has this socket: whoever opens it is one workload')
+    }
   }
 }
 
@@ -211,14 +231,14 @@ function checkLives({ svid, refreshHint }: Spec, whole: Whole): void {
   if (refreshHint % 1000 !== 0) complainAt(whole, ['spec', 'refreshHint'], 'ERR_CONFIG_VALUE', 'a bundle can only say whole seconds')
 }
 
-function toAttest({ attest, trustDomain }: Spec, whole: Whole): AttestConfig | undefined {
+function toAttest({ attest, trustDomain, workloadApi }: Spec, whole: Whole): AttestConfig | undefined {
   const { joinToken } = attest
-  if (joinToken === undefined && attest.serviceAccountToken.length === 0 && attest.oidc.length === 0) {
+  if (joinToken === undefined && attest.serviceAccountToken.length === 0 && attest.oidc.length === 0 && workloadApi === undefined) {
     return complainAt(
       whole,
       ['spec', 'attest'],
       'ERR_CONFIG_MISSING_KEY',
-      'without `joinToken`, `serviceAccountToken` or `oidc` nobody can get a first identity',
+      'without `joinToken`, `serviceAccountToken` or `oidc`, or `spec.workloadApi`, nobody can get a first identity',
     )
   }
   const before = whole.place.problems.length

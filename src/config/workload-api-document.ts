@@ -3,7 +3,7 @@ import type { LocatedValue, Problem } from '#base/located'
 import type { Address, UnixAddress } from '#base/units'
 import { SOCKET_ACCESS } from '#telemetry/private-socket'
 import { locationOf } from './listeners.ts'
-import { map, optional, type Reader, refuseValue, required } from './reader.ts'
+import { map, oneOrMore, optional, type Reader, refuseValue, required } from './reader.ts'
 import { address, localAddress, spiffeId, text, word } from './scalars.ts'
 import { DEFAULTS, type SidecarConfig } from './sidecar-config.ts'
 
@@ -19,6 +19,15 @@ export const workloadApiServer = map({
   listen: required(unixSocket()),
   access: optional(word(SOCKET_ACCESS), DEFAULTS.workloadApi.access),
 })
+
+/** `spec.workloadApi` of an authority: a socket for each identity. */
+export const workloadSockets = oneOrMore(
+  map({
+    id: required(spiffeId),
+    listen: required(unixSocket()),
+    access: optional(word(SOCKET_ACCESS), DEFAULTS.workloadApi.access),
+  }),
+)
 
 function unixSocket(): Reader<UnixAddress> {
   const any: Reader<Address> = address()

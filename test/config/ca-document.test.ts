@@ -208,6 +208,16 @@ test('every fault has its file, line, column and code', () => {
     [replaced('{ sqlite: ca.db }', '{ postgres: { url: postgres://db/x, tls: off, ca: c } }'), /^ca\.yaml:5:60: .*no use with `tls: off`/],
     [attest('    joinTokens: {}\n'), /`spec\.attest` has no key `joinTokens`\. Did you mean `joinToken`/],
     [replaced('attest:\n    joinToken: {}', 'attest: {}'), /^ca\.yaml:7:11: .*nobody can get a first identity/],
+    [
+      `${LEAST}  workloadApi: { id: spiffe://other.example/a, listen: unix:a.sock }\n`,
+      /^ca\.yaml:9:22: `spec\.workloadApi\.id`: .* is not of example\.org/,
+    ],
+    [`${LEAST}  workloadApi: [{ id: spiffe://example.org/postern/ca, listen: unix:a.sock }]\n`, /those of Postern itself/],
+    [`${LEAST}  workloadApi: [{ id: spiffe://example.org/a, listen: 127.0.0.1:7000 }]\n`, /Unix socket/],
+    [
+      `${LEAST}  workloadApi: [{ id: spiffe://example.org/a, listen: unix:a.sock }, { id: spiffe://example.org/b, listen: unix:a.sock }]\n`,
+      /^ca\.yaml:\d+:\d+: `spec\.workloadApi\[1\]\.listen`: an entry before has this socket/,
+    ],
     [`${LEAST}  svid: { x509: 2d }\n`, /^ca\.yaml:9:17: `spec\.svid\.x509`: it is longer than `spec\.svid\.max`/],
     [`${LEAST}  refreshHint: 1500ms\n`, /^ca\.yaml:9:16: .*whole seconds/],
     [`${LEAST}  listen: 0.0.0.0:7120\n`, /^ca\.yaml:.*`spec\.health`: it is `0\.0\.0\.0:7120`, where `spec\.listen` listens already/],

@@ -8,7 +8,7 @@
 import type { ReasonCode } from '#base/reasons'
 import type { Refusal } from '#base/result'
 
-export type AttestationKind = 'joinToken' | 'serviceAccountToken' | 'oidc' | 'svid' | 'podCertificate'
+export type AttestationKind = 'joinToken' | 'serviceAccountToken' | 'oidc' | 'svid' | 'podCertificate' | 'socket'
 
 /** One certificate or JWT-SVID that was handed out. */
 export interface Issuance {
