@@ -14,6 +14,9 @@ const FLOOD_MS = parseSpan(process.env['POSTERN_FLOOD'] ?? '400ms') ?? 400
 const MIB = 1024 * 1024
 /** What a caller may be kept waiting whatever its baseline: handshakes of the flooder, and other work of this machine. */
 const ALLOWED_MS = 100
+/** What may stay of a flood (the heap's own tide: six floods in a row end no higher than three), and how long V8 may take to give pages back. */
+const ALLOWED_MIB = 96
+const GIVEN_BACK_MS = 20_000
 
 test(`floods of HTTP/2 frames, ${FLOOD_MS} ms each: another caller's p99 stays near its own, and memory comes back`, async (t) => {
   // An app that costs little, so that what is measured is the sidecar.
@@ -40,6 +43,16 @@ test(`floods of HTTP/2 frames, ${FLOOD_MS} ms each: another caller's p99 stays n
     return sidecar.residentBytes() / MIB
   }
 
+  /** What a flood has left, once it has had the time to go. */
+  async function left(since: number): Promise<number> {
+    const until = performance.now() + GIVEN_BACK_MS
+    for (;;) {
+      const grown = (await settled()) - since
+      if (grown < ALLOWED_MIB || performance.now() > until) return grown
+      await pause(500)
+    }
+  }
+
   /** Without a flood. */
   async function baseline(): Promise<number> {
     await load.mark()
@@ -58,14 +71,14 @@ test(`floods of HTTP/2 frames, ${FLOOD_MS} ms each: another caller's p99 stays n
     for (let attempt = 1; ; attempt++) {
       const connections = await floodFor(kind, FLOOD_MS)
       const { p50, p99 } = await load.mark()
-      const grown = (await settled()) - memory
+      const grown = await left(memory)
       const after = await baseline()
       const own = Math.max(before, after)
       before = after
       t.diagnostic(
         `${kind}: ${connections} connections; p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms (without: ${own.toFixed(1)} ms); ${grown.toFixed(0)} MiB more`,
       )
-      assert.ok(grown < 60, `${kind}: ${grown} MiB`)
+      assert.ok(grown < ALLOWED_MIB, `${kind}: ${grown} MiB`)
       if (p99 < Math.max(ALLOWED_MS, 5 * own)) break
       assert.ok(attempt < 3, `${kind}: p99 is ${p99} ms, without it ${own} ms`)
     }
