@@ -3,7 +3,6 @@
  * out. The ID is that of the proof; nothing in the request can add to it.
  */
 import { hash } from 'node:crypto'
-import { SignJWT } from 'jose'
 import type { Clock } from '#base/clock'
 import { ok, refusal, type Refusal, type Result } from '#base/result'
 import { RESERVED_SEGMENT } from '#identity/id-template'
@@ -104,6 +103,8 @@ export function createIssuing({ store, clock, trustDomain, svid }: IssuingOption
       const issuedAt = Math.floor(now / 1000)
       const expiresAt = Math.floor(Math.min(now + svid.jwt, issuer.record.notAfter) / 1000)
       const serial = crypto.randomUUID()
+      // Loaded with the first JWT-SVID: many authorities never sign one.
+      const { SignJWT } = await import('jose')
       const token = await new SignJWT({ sub: id.uri, aud: [...audiences], iat: issuedAt, exp: expiresAt, jti: serial })
         .setProtectedHeader({ alg: 'ES256', kid: issuer.record.id, typ: 'JWT' })
         .sign(issuer.privateKey)

@@ -1,4 +1,5 @@
 /** Faults of configuration as one error to refuse to start with, and back. */
+import { relative, sep } from 'node:path'
 import { formatProblem, type Problem } from '#base/located'
 import { PosternError } from '#base/errors'
 import type { ReasonCode } from '#base/reasons'
@@ -16,6 +17,12 @@ export function problemsOf(error: unknown, file: string): readonly Problem[] {
   if (!(error instanceof PosternError)) throw error
   const { problems } = error.facts
   return Array.isArray(problems) ? (problems as readonly Problem[]) : [fileProblem(file, error.code, error.message)]
+}
+
+/** What a file is called in problems: relative where that is shorter to read, as compilers do. */
+export function displayName(path: string, folder: string): string {
+  const name = relative(folder, path)
+  return name === '' || name.startsWith(`..${sep}`) || name === '..' ? path : name
 }
 
 /** A fault of a file as a whole. */

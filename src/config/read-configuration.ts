@@ -1,5 +1,5 @@
 /** Reads the sidecar's document and every policy it names, as a sequence of small messages; runs in the worker (`worker.ts`). */
-import { basename, extname, relative, sep } from 'node:path'
+import { basename, extname } from 'node:path'
 import type { Problem } from '#base/located'
 import { documentParts, type PolicyDocument } from '#policy/document'
 import { protocolProblems } from '#policy/protocol'
@@ -7,7 +7,7 @@ import { readPolicyDocument } from '#policy/read-document'
 import { type FileFault, decodeUtf8, isFault, listFiles, readBoundedFile } from './files.ts'
 import { applyLive } from './live.ts'
 import { meshPolicies } from './mesh-document.ts'
-import { fileProblem } from './problems.ts'
+import { displayName, fileProblem } from './problems.ts'
 import { governedListeners } from './scope.ts'
 import type { SidecarConfig } from './sidecar-config.ts'
 import { readSidecarDocument } from './sidecar-document.ts'
@@ -188,10 +188,4 @@ function problemAt(file: string, message: string): Problem {
 
 function faultProblem(file: string, { fault }: FileFault): Problem {
   return fileProblem(file, 'ERR_CONFIG_FILE', `${fault}.`)
-}
-
-/** Relative where that is shorter to read, as compilers do. */
-export function displayName(path: string, folder: string): string {
-  const name = relative(folder, path)
-  return name === '' || name.startsWith(`..${sep}`) || name === '..' ? path : name
 }

@@ -1,8 +1,7 @@
 /** Reads a file that holds one document. It is small, and read before there is any traffic: in this thread. */
 import type { LocatedValue, Problem } from '#base/located'
 import { decodeUtf8, isFault, readBoundedFile } from './files.ts'
-import { fileProblem } from './problems.ts'
-import { displayName } from './read-configuration.ts'
+import { displayName, fileProblem } from './problems.ts'
 import { readYamlDocuments } from './yaml.ts'
 
 export interface SingleDocumentOptions {

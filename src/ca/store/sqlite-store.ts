@@ -4,7 +4,6 @@ import { Worker } from 'node:worker_threads'
 import { PosternError } from '#base/errors'
 import { ISSUANCE_COLUMNS, valuesOf } from './columns.ts'
 import { createGroupCommit, type Outcome } from './group-commit.ts'
-import { backUp } from './sqlite-backup.ts'
 import { toError } from './sqlite-faults.ts'
 import type { Read, Reply, Request, WorkerSettings, Write, WriteOutcome } from './sqlite-messages.ts'
 import type { Store, StoreFault, StoreRole } from './store.ts'
@@ -179,7 +178,10 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Sqli
         if (role === 'tool') await request((id) => ({ type: 'lead', id, take: false }))
       }
     },
-    backup: (path) => backUp(file, path),
+    async backup(path) {
+      const { backUp } = await import('./sqlite-backup.ts')
+      await backUp(file, path)
+    },
     get commits() {
       return writes.groups
     },
