@@ -22,8 +22,12 @@ process.once('exit', () => {
 export interface CaProcess extends AsyncDisposable {
   readonly dir: string
   readonly port: number
+  /** Of its bundle endpoint (`https_spiffe`); 0 where it has none. */
+  readonly bundlePort: number
   readonly bundlePem: string
-  /** Join tokens for these paths of example.org, in their order. */
+  /** The file of `bundlePem`. */
+  readonly bundleFile: string
+  /** Join tokens for these paths of the trust domain, in their order. */
   tokens(paths: readonly string[]): Promise<readonly string[]>
   /** `postern ca ACTION --config … args`. */
   ca(...args: readonly string[]): Promise<CommandRun>
@@ -40,12 +44,19 @@ export interface CaSetup {
   readonly x509?: string
   /** `300ms` unless said. */
   readonly poll?: string
+  /** `example.org` unless said. */
+  readonly trustDomain?: string
+  /** Where it has a bundle endpoint; `any` for a free port. None unless said. */
+  readonly bundlePort?: number | 'any'
 }
 
-export async function startCaProcess({ x509 = '8h', poll = '300ms' }: CaSetup = {}): Promise<CaProcess> {
+export async function startCaProcess(setup: CaSetup = {}): Promise<CaProcess> {
+  const { x509 = '8h', poll = '300ms', trustDomain = 'example.org' } = setup
   const dir = mkdtempSync(join(tmpdir(), 'postern-authority-'))
   const config = join(dir, 'ca', 'ca.yaml')
   const port = await freePort()
+  const bundlePort = setup.bundlePort === 'any' ? await freePort() : (setup.bundlePort ?? 0)
+  const endpoint = bundlePort === 0 ? '' : `\n  bundleEndpoint: { listen: 127.0.0.1:${bundlePort}, profile: https_spiffe }`
   let child: ChildProcess | undefined
 
   async function ca(...args: readonly string[]): Promise<CommandRun> {
@@ -83,7 +94,7 @@ export async function startCaProcess({ x509 = '8h', poll = '300ms' }: CaSetup = 
   async function tokens(paths: readonly string[]): Promise<readonly string[]> {
     await using store = await openStore({ kind: 'sqlite', file: join(dir, 'ca', 'ca.db'), keep: 86_400_000 }, { role: 'tool' })
     const made = paths.map((path) => {
-      const id = parseSpiffeId(`spiffe://example.org${path}`)
+      const id = parseSpiffeId(`spiffe://${trustDomain}${path}`)
       if (!id.ok) throw new Error(path)
       return makeJoinToken(id.value, Date.now(), 600_000)
     })
@@ -91,9 +102,9 @@ export async function startCaProcess({ x509 = '8h', poll = '300ms' }: CaSetup = 
     return made.map(({ text }) => text)
   }
 
-  await ca('init', 'ca', '--trust-domain', 'example.org', '--listen', `127.0.0.1:${port}`)
+  await ca('init', 'ca', '--trust-domain', trustDomain, '--listen', `127.0.0.1:${port}`)
   const document = readFileSync(config, 'utf8')
-    .replace(/svid: .*/, `svid: { x509: ${x509}, jwt: 5m, max: 24h }\n  poll: ${poll}\n  refreshHint: 1s`)
+    .replace(/svid: .*/, `svid: { x509: ${x509}, jwt: 5m, max: 24h }\n  poll: ${poll}\n  refreshHint: 1s${endpoint}`)
     .replace(/health: .*/, 'health: off')
   writeFileSync(config, document)
   await start()
@@ -101,7 +112,9 @@ export async function startCaProcess({ x509 = '8h', poll = '300ms' }: CaSetup = 
   return {
     dir,
     port,
+    bundlePort,
     bundlePem: readFileSync(join(dir, 'ca', 'keys', 'bundle.pem'), 'utf8'),
+    bundleFile: join(dir, 'ca', 'keys', 'bundle.pem'),
     tokens,
     ca,
     async identityFor(path, more = '') {
