@@ -98,6 +98,8 @@ export function startPodCertificateSigner(options: PodCertificateSignerOptions):
   }
 
   function schedule(uid: string, delay: number): void {
+    // A list that was under way still tells what it found.
+    if (closed) return
     clearTimeout(timers.get(uid))
     timers.set(
       uid,
