@@ -15,8 +15,9 @@ export const demoCommand: Command = {
   help: `Usage: postern demo [--keep]
 
 Starts an authority, three services and their sidecars on free loopback ports, in a folder of its own, sends real requests, and shows
-what is allowed, what is refused and why, and a new root with new certificates for everyone while requests run. Exits 0 if everything
-happened as it should; takes less than 30 s.
+what is allowed, what is refused and why, a service-account token that decides and is of no use to a thief, a download that
+the edit of a policy cuts, and a new root with new certificates for everyone while requests run. Exits 0 if everything happened
+as it should; takes less than 30 s.
 
   --keep   leaves it all running and prints commands that work, until Ctrl-C
 

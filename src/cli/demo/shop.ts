@@ -12,6 +12,7 @@ import { createAuthority } from '#pki/authority'
 import { issueSvid } from '#pki/issue'
 import { type DemoAuthority, type Joined, makeDemoAuthority } from './authority.ts'
 import type { Credentials } from './caller.ts'
+import { addTokenIssuer, type TokenIssuer } from './tokens.ts'
 
 export const SERVICES = ['storefront', 'cart', 'catalog'] as const
 export type Service = (typeof SERVICES)[number]
@@ -23,6 +24,7 @@ export interface Shop extends AsyncDisposable {
   /** Where the service itself listens, behind its sidecar. */
   readonly appPorts: Readonly<Record<Service, number>>
   readonly authority: DemoAuthority
+  readonly tokens: TokenIssuer
   /** An identity of example.org for a caller of the demo's own, renewed while the demo runs. */
   join(path: string): Promise<Joined>
   /** A certificate of another trust domain. */
@@ -47,6 +49,7 @@ export async function startShop(program: string): Promise<Shop> {
   cpSync(source, dir, { recursive: true })
   mkdirSync(join(dir, 'run'), { recursive: true })
   const moved = await movePorts(dir)
+  const tokens = addTokenIssuer(dir)
   const joined: Joined[] = []
   const processes: ChildProcess[] = []
 
@@ -105,6 +108,7 @@ export async function startShop(program: string): Promise<Shop> {
     ports: of(7443, 7444, 7445),
     appPorts: of(8080, 8081, 8082),
     authority,
+    tokens,
     async join(path) {
       const caller = await authority.join(path)
       joined.push(caller)
