@@ -35,13 +35,19 @@ const limit: Schema = {
   },
 }
 
+/** A map as above, or the word `none`, which takes the policy's limit off a rule: a schema has no type for both, so the webhook checks what is in it. */
+const ruleLimit: Schema = {
+  description: 'How often callers may make use of it, as in the policy; or none.',
+  'x-kubernetes-preserve-unknown-fields': true,
+}
+
 const rule: Schema = {
   type: 'object',
   properties: {
     name: text(256),
     allow: action('Allows a request for which its criteria hold; one allow rule must match.'),
     deny: action('Refuses a request for which its criteria hold; deny wins.'),
-    limit,
+    limit: ruleLimit,
   },
   'x-kubernetes-validations': [{ rule: 'has(self.allow) || has(self.deny)', message: 'a rule needs `allow` or `deny`' }],
 }
@@ -123,6 +129,8 @@ const POLICY_COLUMNS = [
   AGE,
 ]
 
+const TRUST_COLUMNS = POLICY_COLUMNS.filter(({ name }) => ['Accepted', 'Sidecars', 'Age'].includes(name))
+
 const trustDomainSpec: Schema = {
   type: 'object',
   description: 'A foreign trust domain, named like the object.',
@@ -136,7 +144,7 @@ export function customResources(): readonly object[] {
   return [
     definition('Policy', 'policies', 'Namespaced', { spec: policySpec, tests, status }, POLICY_COLUMNS),
     definition('ClusterPolicy', 'clusterpolicies', 'Cluster', { spec: policySpec, tests, status }, POLICY_COLUMNS),
-    definition('TrustDomain', 'trustdomains', 'Cluster', { spec: trustDomainSpec, status }, [AGE]),
+    definition('TrustDomain', 'trustdomains', 'Cluster', { spec: trustDomainSpec, status }, TRUST_COLUMNS),
   ]
 }
 
