@@ -32,4 +32,4 @@ function json(response, status, value) {
   response.end(body)
 }
 
-server.listen(Number(process.env.PORT ?? 8082), '127.0.0.1')
+server.listen(Number(process.env.PORT ?? 8082), process.env.HOST ?? '127.0.0.1')

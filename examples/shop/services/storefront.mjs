@@ -18,4 +18,4 @@ function text(response, status, body) {
   response.end(body)
 }
 
-server.listen(Number(process.env.PORT ?? 8080), '127.0.0.1')
+server.listen(Number(process.env.PORT ?? 8080), process.env.HOST ?? '127.0.0.1')
