@@ -22,6 +22,10 @@ export interface Cluster extends Disposable {
   /** Of Postern, and of an app that serves what `test/cluster/app.js` says. */
   readonly images: { readonly postern: string; readonly app: string }
   kubectl(args: readonly string[], input?: string): Promise<Ran>
+  /** A command line of its own, for scripts. */
+  readonly kubectlProgram: string
+  /** A program of this machine, where the API server can be reached, with KUBECONFIG set. */
+  beside(command: string, args: readonly string[]): Promise<Ran>
   /** From the node, outside of any pod; undefined where there is no way in. */
   readonly curl: ((url: string) => Promise<Ran>) | undefined
 }
@@ -50,6 +54,8 @@ export async function openCluster(): Promise<Cluster> {
     return {
       images: { postern: process.env['POSTERN_IMAGE'] ?? '', app: process.env['POSTERN_TEST_APP_IMAGE'] ?? '' },
       kubectl: (args, input) => run('kubectl', args, input),
+      kubectlProgram: 'kubectl',
+      beside: (command, args) => run(command, args),
       curl: undefined,
       [Symbol.dispose]() {},
     }
@@ -87,6 +93,8 @@ export async function openCluster(): Promise<Cluster> {
     return {
       images,
       kubectl: (args, input) => run(join(node, 'kubectl'), args, input),
+      kubectlProgram: join(node, 'kubectl'),
+      beside: (command, args) => run('env', [`KUBECONFIG=${join(node, 'kubeconfig')}`, join(node, 'in'), command, ...args]),
       curl: (url) => run(join(node, 'in'), ['curl', '-s', '-S', '-m', '5', '-w', ' %{http_code}', url]),
       [Symbol.dispose]: end,
     }

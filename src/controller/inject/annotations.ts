@@ -17,7 +17,18 @@ export interface Choices {
   readonly service: string | undefined
   readonly passThrough: 'allow' | 'refuse' | undefined
   readonly excludeOutboundPorts: readonly number[]
+  /** Calls by loopback ports, for pods whose calls nothing redirects. */
+  readonly outbound: readonly OutboundChoice[]
   readonly resources: Readonly<Partial<Record<ResourceName, string>>>
+}
+
+/** `7101=catalog.shop:80@catalog`: what the app calls at 127.0.0.1:7101 goes there, to a pod that runs as that account of that namespace. */
+export interface OutboundChoice {
+  readonly listen: number
+  readonly service: string
+  readonly namespace: string
+  readonly port: number
+  readonly account: string
 }
 
 export type ResourceName = 'cpu-request' | 'cpu-limit' | 'memory-request' | 'memory-limit'
@@ -65,6 +76,7 @@ export function readAnnotations(annotations: Readonly<Record<string, string>>): 
     ),
     passThrough: read('pass-through', oneOf(['allow', 'refuse'] as const)),
     excludeOutboundPorts: read('exclude-outbound-ports', readPorts) ?? [],
+    outbound: read('outbound', readOutbound) ?? [],
     resources: { ...resource('cpu-request'), ...resource('cpu-limit'), ...resource('memory-request'), ...resource('memory-limit') },
   }
   for (const name of Object.keys(annotations)) {
@@ -103,4 +115,23 @@ function readProtocols(text: string, complain: Complain): ReadonlyMap<number, Po
     protocols.set(port, protocol)
   }
   return protocols
+}
+
+const OUTBOUND = /^(\d{1,5})=([a-z0-9][-a-z0-9]{0,62})\.([a-z0-9][-a-z0-9]{0,62}):(\d{1,5})@([a-z0-9][-a-z0-9.]{0,252})$/
+
+function readOutbound(text: string, complain: Complain): readonly OutboundChoice[] | undefined {
+  const found: OutboundChoice[] = []
+  for (const part of text.split(',')) {
+    const [, own = '', service = '', namespace = '', its = '', account = ''] = OUTBOUND.exec(part.trim()) ?? []
+    const listen = readPort(own)
+    const port = readPort(its)
+    if (listen === undefined || port === undefined) {
+      return complain(
+        'write `7101=catalog.shop:80@catalog`: a port of 127.0.0.1, then SERVICE.NAMESPACE:PORT, then the service account that its pods run as.',
+      )
+    }
+    if (found.some((other) => other.listen === listen)) return complain(`give the port ${listen} only once.`)
+    found.push({ listen, service, namespace, port, account })
+  }
+  return found
 }

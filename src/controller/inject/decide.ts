@@ -96,8 +96,17 @@ function plan({ metadata = {}, spec }: Pod, namespace: string, choices: Choices,
       problems.push(`port ${port} is below 1024, where a sidecar without capabilities cannot listen; use a higher one, or \`redirect\`.`)
     }
   }
+  for (const { listen } of choices.outbound) {
+    if (interception === 'redirect') {
+      problems.push(`\`${PREFIX}outbound\` is for \`loopback\`: with \`redirect\` the app calls services by their own names.`)
+      break
+    }
+    if (taken.has(listen) || ports.includes(listen) || listen < 1024) {
+      problems.push(`\`${PREFIX}outbound\` listens on port ${listen}, which is the app's, the sidecar's or below 1024; take another.`)
+    }
+  }
   for (const port of choices.protocols.keys()) {
-    if (!ports.includes(port))
+    if (!ports.includes(port) && !choices.outbound.some(({ listen }) => listen === port))
       problems.push(`\`${PREFIX}protocols\` speaks of port ${port}, which is not guarded (${ports.join(', ') || 'none is'}).`)
   }
   for (const { ports: declared = [] } of spec.containers) {

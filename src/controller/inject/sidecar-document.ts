@@ -41,6 +41,14 @@ export function sidecarDocument(plan: Plan, probes: readonly CarriedProbe[], set
           protocol,
         })),
       }),
+      ...(choices.outbound.length > 0 && {
+        outbound: choices.outbound.map(({ listen, service: name, namespace: of, port, account }) => ({
+          listen: `127.0.0.1:${listen}`,
+          to: `${name}.${of}:${port}`,
+          peer: `spiffe://${settings.trustDomain}/ns/${of}/sa/${account}`,
+          protocol: choices.protocols.get(listen) ?? 'http1',
+        })),
+      }),
       ...(probes.length > 0 && { probes: probes.map(({ timeout, path, ...ask }) => ({ path, ask, timeout: `${timeout}s` })) }),
       admin: `unix:${RUN}/admin.sock`,
       health: `[::]:${SIDECAR_PORTS.health}`,

@@ -279,3 +279,27 @@ test('manifests of every kind, lists too; what runs no pods stays; once more cha
   assert.deepEqual([...new Set(again.objects.map(({ kind }) => kind))].sort(), ['left', 'refused'])
   assert.equal((first[0] as { spec: { template: Pod } }).spec.template.metadata?.ownerReferences, undefined)
 })
+
+test('a loopback pod calls services at ports of its own, whose pods must be who is said', () => {
+  const annotations = {
+    'postern.dev/interception': 'loopback',
+    'postern.dev/outbound': '7101=catalog.shop:80@catalog, 7102=db.data:5432@postgres',
+    'postern.dev/protocols': '7102=tcp',
+  }
+  const { outbound } = documentOf(injected(withAnnotations(annotations))).spec as { readonly outbound?: readonly object[] }
+  assert.deepEqual(outbound, [
+    { listen: '127.0.0.1:7101', to: 'catalog.shop:80', peer: 'spiffe://example.org/ns/shop/sa/catalog', protocol: 'http1' },
+    { listen: '127.0.0.1:7102', to: 'db.data:5432', peer: 'spiffe://example.org/ns/data/sa/postgres', protocol: 'tcp' },
+  ])
+  for (const [change, words] of [
+    [{ 'postern.dev/interception': 'redirect' }, /`postern\.dev\/outbound` is for `loopback`/],
+    [{ 'postern.dev/outbound': '8080=catalog.shop:80@catalog', 'postern.dev/protocols': '8080=tcp' }, /port 8080, which is the app's/],
+    [{ 'postern.dev/outbound': '7020=catalog.shop:80@catalog' }, /port 7020, which is the app's, the sidecar's/],
+    [{ 'postern.dev/outbound': '7101=catalog.shop:80' }, /write `7101=catalog\.shop:80@catalog`/],
+    [{ 'postern.dev/outbound': '7101=a.b:1@c,7101=a.b:2@c' }, /give the port 7101 only once/],
+  ] as const) {
+    const verdict = decideInjection(withAnnotations({ ...annotations, ...change }), 'shop', 'enabled', SETTINGS)
+    assert.equal(verdict.kind, 'refuse', JSON.stringify(change))
+    assert.match((verdict as { problems: readonly string[] }).problems.join('\n'), words)
+  }
+})
