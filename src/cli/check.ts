@@ -30,7 +30,7 @@ Usage: postern check [--config FILE] [options]
   --output json  prints the results as JSON
 
 Looks at the document, policies, certificates, keys and bundles; at the
-certificate authority, where identity comes from one, without spending a token; at the sidecar, if one runs; and tries the app (directly, and around
+certificate authority or the Workload API, where identity comes from one, without spending a token; at the sidecar, if one runs; and tries the app (directly, and around
 the sidecar) and every destination of outbound calls. \`√\` holds, \`‼\` is a warning, \`×\` has failed, \`-\` could not be looked at.
 docs/checks.md has a section for each check.
 Exit status: 0 nothing failed, 1 something failed, 2 the document or a policy is wrong.
@@ -64,7 +64,7 @@ async function check(args: readonly string[], io: CommandIo): Promise<ExitStatus
   const checks = values.cluster
     ? checkTheCluster(io, values.namespace)
     : peer === undefined
-      ? runChecks(file, values.offline, io.cwd)
+      ? runChecks(file, values.offline, io)
       : checkPeer({ address: peerAddress(peer), file, cwd: io.cwd, expect: expectedPeer(expect), alpn: alpnOf(alpn) })
   for await (const result of checks) {
     results.push(result)
@@ -84,7 +84,7 @@ async function check(args: readonly string[], io: CommandIo): Promise<ExitStatus
 }
 
 /** In order, each as soon as it is known. What a failed check makes pointless is left out. */
-async function* runChecks(file: string | undefined, offline: boolean, cwd: string): AsyncGenerator<CheckResult> {
+async function* runChecks(file: string | undefined, offline: boolean, { cwd, env }: CommandIo): AsyncGenerator<CheckResult> {
   yield checkRuntime(process.version)
   if (file === undefined) {
     yield checkGroups()
@@ -93,7 +93,7 @@ async function* runChecks(file: string | undefined, offline: boolean, cwd: strin
   const { config, results } = await checkConfiguration(file, cwd, systemClock.now())
   yield* results
   if (config === undefined) return
-  const own = await checkIdentity(config, offline)
+  const own = await checkIdentity(config, offline, env)
   yield* own.results
   if (offline) return
   const sidecar = await checkSidecar(config)
@@ -107,9 +107,12 @@ async function* checkTheCluster({ env }: CommandIo, namespace: string): AsyncGen
   yield* checkCluster({ env, namespace })
 }
 
-async function checkIdentity(config: SidecarConfig, offline: boolean): Promise<CheckedIdentity> {
+async function checkIdentity(config: SidecarConfig, offline: boolean, env: CommandIo['env']): Promise<CheckedIdentity> {
   if (config.identity.kind === 'files') return checkFileIdentity(config.identity, config, systemClock.now())
-  if (config.identity.kind !== 'ca') return { results: [], identity: undefined }
+  if (config.identity.kind === 'workloadApi') {
+    const { checkWorkloadApiIdentity } = await import('./check/workload-api.ts')
+    return checkWorkloadApiIdentity(config.identity, env['SPIFFE_ENDPOINT_SOCKET'], offline)
+  }
   const { checkCaIdentity } = await import('./check/ca.ts')
   return checkCaIdentity(config.identity, config, offline)
 }

@@ -110,6 +110,16 @@ export const CHECKS = {
     title: 'the sidecar renews its certificate',
     hint: 'Mend what the last error says before the certificate ends; the sidecar tries again by itself, and SIGHUP makes it try at once.',
   },
+  'workload-api-answers': {
+    category: 'identity',
+    title: 'the Workload API answers, and knows this workload',
+    hint: 'See that its agent runs, that this user may open its socket, and that the workload is registered there; run the check as the sidecar’s user.',
+  },
+  'workload-api-identity': {
+    category: 'identity',
+    title: 'the Workload API offers the identity that is wanted, which peers would take',
+    hint: 'Name one of those that are offered under `spec.identity.workloadApi`, or mend what the detail says at the agent or its server.',
+  },
   'admin-answers': {
     category: 'sidecar',
     title: 'the sidecar answers on its admin address',
