@@ -24,6 +24,7 @@ Usage: postern install --authority DIR --trust-domain TD [options]
   --exclude-networks NET  called directly by every app, e.g. the API server; may be repeated
   --trust-bundle SIGNER   publishes the bundle as ClusterTrustBundle of this signer (Kubernetes 1.37), e.g. postern.dev/identity
   --pod-certificates      pods get their certificates by PodCertificateRequests (Kubernetes 1.35) instead of a token; with --trust-bundle
+  --injection HOW         webhook (default), or policy: by the API server itself (Kubernetes 1.36), all pods alike (docs/kubernetes.md)
   --ca-storage SIZE|none  a volume for the CA's store (1Gi), or none: issuances are forgotten with its pod
   --replicas N            of the controller. Default 2
 
@@ -46,6 +47,7 @@ async function install(args: readonly string[], io: CommandIo): Promise<ExitStat
     'pass-through': { type: 'string', default: 'allow' },
     'exclude-networks': { type: 'string', multiple: true, default: [] },
     'trust-bundle': { type: 'string' },
+    injection: { type: 'string', default: 'webhook' },
     'pod-certificates': { type: 'boolean', default: false },
     'ca-storage': { type: 'string', default: '1Gi' },
     replicas: { type: 'string', default: '2' },
@@ -56,6 +58,8 @@ async function install(args: readonly string[], io: CommandIo): Promise<ExitStat
   if (interception !== 'redirect' && interception !== 'loopback') throw usage('`--interception` takes `redirect` or `loopback`.')
   if (passThrough !== 'allow' && passThrough !== 'refuse') throw usage('`--pass-through` takes `allow` or `refuse`.')
   if (!/^[1-9]\d?$/.test(values.replicas)) throw usage('`--replicas` takes a number from 1 to 99.')
+  const { injection } = values
+  if (injection !== 'webhook' && injection !== 'policy') throw usage('`--injection` takes `webhook` or `policy`.')
   if (values['pod-certificates'] && values['trust-bundle'] === undefined)
     throw usage('`--pod-certificates` needs `--trust-bundle SIGNER`: the signer that pods ask.')
   const authority = await readAuthority(resolve(io.cwd, folder), folder)
@@ -72,6 +76,8 @@ async function install(args: readonly string[], io: CommandIo): Promise<ExitStat
     excludeNetworks: values['exclude-networks'],
     trustBundle: values['trust-bundle'],
     podCertificates: values['pod-certificates'],
+    injection,
+    version: VERSION,
     storage: storage === 'none' ? { kind: 'none' } : { kind: 'claim', size: storage },
     replicas: Number(values.replicas),
   })

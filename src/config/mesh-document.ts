@@ -91,6 +91,11 @@ export const probes: Reader<readonly ProbeConfig[]> = (() => {
   }
 })()
 
+/** Where the bundles of other trust domains are that the controller gives. */
+export function meshBundles({ folder }: MeshConfig): string {
+  return join(folder, 'current', 'federation')
+}
+
 /** Where the controller's policies are; `mesh-agent/generation-folder.ts` writes there. */
 export function meshPolicies({ folder }: MeshConfig): string {
   return join(folder, 'current', 'policies')

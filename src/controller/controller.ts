@@ -5,11 +5,13 @@ import { boundPort, listen } from '#base/sockets'
 import type { ControllerConfig } from '#config/controller-document'
 import type { IdentityFeed } from '#config/snapshot'
 import type { KubeClient } from '#kube/client'
+import type { KubeObject } from '#kube/objects'
 import { createCaClient } from '#svid-source/ca-client'
 import type { Log } from '#telemetry/log'
 import type { Metrics } from '#telemetry/metrics'
 import { publishConfigMaps, publishTrustBundle } from './bundle-publisher.ts'
 import { startPodCertificateSigner } from './pod-certificates/signer.ts'
+import type { PolicyVerdict } from './policy-review.ts'
 import { countSidecars, createStatusWriter } from './policy-status.ts'
 import { followMesh, type Mesh } from './snapshot/mesh.ts'
 import { RESOURCES } from './snapshot/objects.ts'
@@ -141,9 +143,15 @@ export async function startController(options: ControllerOptions): Promise<Contr
       [
         { resource: RESOURCES.policies, policies: mesh.policies },
         { resource: RESOURCES.clusterPolicies, policies: mesh.clusterPolicies },
+        { resource: RESOURCES.trustDomains, policies: mesh.trustDomains, review: reviewBundle },
       ],
       (namespace) => countSidecars(reports, namespace, (of) => mesh.snapshot(of)?.digest),
     )
+  }
+
+  function reviewBundle(object: KubeObject): PolicyVerdict {
+    const fault = mesh.bundleFault(object)
+    return { errors: fault === undefined ? [] : [fault], warnings: [] }
   }
 
   /** One that fails does not keep the others from their turn. */

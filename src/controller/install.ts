@@ -1,5 +1,7 @@
 /** Everything that the mesh needs in a cluster, as objects: what `postern install` prints. Each rule of RBAC says what it is for. */
 import { customResources } from './crds.ts'
+import { injectionManifests } from './injection-manifests.ts'
+import { type KubeManifest, meta, PART_OF } from './manifest.ts'
 import { WEBHOOK_NAME } from './webhook-bundle.ts'
 
 export interface InstallOptions {
@@ -15,12 +17,14 @@ export interface InstallOptions {
   readonly trustBundle: string | undefined
   /** Pods get their certificates of that signer by PodCertificateRequests. */
   readonly podCertificates?: boolean
+  /** `policy`: injected by the API server itself (MutatingAdmissionPolicy, Kubernetes 1.36), all pods alike. Default webhook. */
+  readonly injection?: 'webhook' | 'policy'
+  /** Of the sidecars that a policy injects. */
+  readonly version?: string
   /** Of the CA's store: a claim that outlives the pod, or, for trials, nothing that does. */
   readonly storage: { readonly kind: 'claim'; readonly size: string } | { readonly kind: 'none' }
   readonly replicas: number
 }
-
-type KubeManifest = Readonly<Record<string, unknown>>
 
 const CA_DATA = '/var/lib/postern'
 const CONFIG = '/etc/postern'
@@ -37,14 +41,8 @@ export function meshManifests(options: InstallOptions): readonly KubeManifest[] 
     ...(customResources() as readonly KubeManifest[]),
     ...certificateAuthority(options),
     ...controller(options),
-    ...webhooks(options),
+    ...injectionManifests(options),
   ]
-}
-
-const PART_OF = { 'app.kubernetes.io/part-of': 'postern' }
-
-function meta(name: string, namespace?: string): KubeManifest {
-  return { name, ...(namespace !== undefined && { namespace }), labels: { ...PART_OF, 'app.kubernetes.io/name': name } }
 }
 
 function config(name: string, namespace: string, file: string, document: object): KubeManifest {
@@ -261,7 +259,11 @@ function controllerRules(trustBundle: string | undefined, podCertificates: boole
     // What sidecars are given.
     { apiGroups: ['postern.dev'], resources: ['policies', 'clusterpolicies', 'trustdomains'], verbs: ['get', 'list', 'watch'] },
     // How it stands with each policy.
-    { apiGroups: ['postern.dev'], resources: ['policies/status', 'clusterpolicies/status'], verbs: ['get', 'patch'] },
+    {
+      apiGroups: ['postern.dev'],
+      resources: ['policies/status', 'clusterpolicies/status', 'trustdomains/status'],
+      verbs: ['get', 'patch'],
+    },
     // Keeps the API server's trust in our own webhook, and in no other, up to date.
     {
       apiGroups: ['admissionregistration.k8s.io'],
@@ -300,64 +302,6 @@ function signerRules(signer: string): readonly object[] {
     { apiGroups: [certificates], resources: ['signers'], resourceNames: [signer], verbs: ['sign'] },
     // Whether a request is the pod's, account's and node's that it names: the API server asks only where a node does.
     { apiGroups: [''], resources: ['serviceaccounts', 'nodes'], verbs: ['get'] },
-  ]
-}
-
-function webhooks({ namespace }: InstallOptions): readonly KubeManifest[] {
-  const client = (path: string): object => ({ service: { name: 'postern-controller', namespace, path, port: 443 } })
-  const common = { admissionReviewVersions: ['v1'], sideEffects: 'None', timeoutSeconds: 5 }
-  return [
-    {
-      apiVersion: 'admissionregistration.k8s.io/v1',
-      kind: 'MutatingWebhookConfiguration',
-      metadata: meta(WEBHOOK_NAME),
-      webhooks: [
-        {
-          ...common,
-          name: 'inject.postern.dev',
-          clientConfig: client('/inject'),
-          // A pod without its sidecar would be open: better none.
-          failurePolicy: 'Fail',
-          reinvocationPolicy: 'IfNeeded',
-          // Namespaces of the system can never match, so that a cluster comes up without us.
-          namespaceSelector: {
-            matchExpressions: [
-              {
-                key: 'kubernetes.io/metadata.name',
-                operator: 'NotIn',
-                values: ['kube-system', 'kube-public', 'kube-node-lease', namespace],
-              },
-              { key: 'postern.dev/inject', operator: 'In', values: ['enabled'] },
-            ],
-          },
-          objectSelector: { matchExpressions: [{ key: 'postern.dev/inject', operator: 'NotIn', values: ['disabled'] }] },
-          rules: [{ operations: ['CREATE'], apiGroups: [''], apiVersions: ['v1'], resources: ['pods'], scope: 'Namespaced' }],
-        },
-      ],
-    },
-    {
-      apiVersion: 'admissionregistration.k8s.io/v1',
-      kind: 'ValidatingWebhookConfiguration',
-      metadata: meta(WEBHOOK_NAME),
-      webhooks: [
-        {
-          ...common,
-          name: 'policies.postern.dev',
-          clientConfig: client('/policies'),
-          // What slips through is refused by the compiler, and the status says so.
-          failurePolicy: 'Ignore',
-          rules: [
-            {
-              operations: ['CREATE', 'UPDATE'],
-              apiGroups: ['postern.dev'],
-              apiVersions: ['v1'],
-              resources: ['policies', 'clusterpolicies'],
-              scope: '*',
-            },
-          ],
-        },
-      ],
-    },
   ]
 }
 

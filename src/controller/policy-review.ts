@@ -5,6 +5,8 @@
 import type { LocatedValue, Location, Problem } from '#base/located'
 import { lintPolicies } from '#policy/lint'
 import { readPolicyDocument } from '#policy/read-document'
+import type { TrustDomainObject } from './snapshot/snapshot.ts'
+import { readTrustDomain } from './trust-domains.ts'
 
 export interface PolicyVerdict {
   readonly errors: readonly string[]
@@ -40,11 +42,16 @@ const LONGEST_WARNING = 256
 const MOST_WARNINGS = 16
 
 /** @returns undefined if it is no review: to be answered 400 */
-export function answerPolicyReview(review: unknown, now: number): PolicyReview | undefined {
+export function answerPolicyReview(review: unknown, now: number, trustDomain = ''): PolicyReview | undefined {
   const request = isMembers(review) ? review['request'] : undefined
   if (!isMembers(request) || typeof request['uid'] !== 'string') return undefined
-  const { uid, object } = request
-  const { errors, warnings } = object === null || object === undefined ? { errors: [], warnings: [] } : reviewPolicy(object, now)
+  const { uid, object, oldObject } = request
+  const { errors, warnings } =
+    object === null || object === undefined
+      ? { errors: [], warnings: [] }
+      : isTrustDomainObject(object)
+        ? reviewTrustDomain(object, isTrustDomainObject(oldObject) ? oldObject : undefined, trustDomain)
+        : reviewPolicy(object, now)
   return {
     apiVersion: 'admission.k8s.io/v1',
     kind: 'AdmissionReview',
@@ -55,6 +62,19 @@ export function answerPolicyReview(review: unknown, now: number): PolicyReview |
       ...(warnings.length > 0 && { warnings: warnings.slice(0, MOST_WARNINGS).map((warning) => warning.slice(0, LONGEST_WARNING)) }),
     },
   }
+}
+
+/** Older than what is stored is refused, unless that cannot be used itself. */
+function reviewTrustDomain(object: TrustDomainObject, before: TrustDomainObject | undefined, own: string): PolicyVerdict {
+  const last = before === undefined ? undefined : readTrustDomain(before, own, undefined)
+  const read = readTrustDomain(object, own, typeof last === 'string' ? undefined : last)
+  return { errors: typeof read === 'string' ? [read] : [], warnings: [] }
+}
+
+function isTrustDomainObject(value: unknown): value is TrustDomainObject {
+  return (
+    isMembers(value) && value['kind'] === 'TrustDomain' && isMembers(value['metadata']) && typeof value['metadata']['name'] === 'string'
+  )
 }
 
 /** `spec.rules[1].allow.and[0]: There is no criterion …` */

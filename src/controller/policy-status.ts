@@ -7,12 +7,14 @@ import type { Clock } from '#base/clock'
 import { PosternError } from '#base/errors'
 import type { KubeClient } from '#kube/client'
 import type { KubeObject, Resource } from '#kube/objects'
-import { reviewPolicy } from './policy-review.ts'
+import { type PolicyVerdict, reviewPolicy } from './policy-review.ts'
 import type { SidecarReport } from './snapshot/server.ts'
 
 export interface PolicyStatusInput {
   readonly resource: Resource
   readonly policies: Iterable<KubeObject>
+  /** Default: as a policy is. */
+  readonly review?: (object: KubeObject, now: number) => PolicyVerdict
 }
 
 export interface Counted {
@@ -53,11 +55,17 @@ const REPLICA_LIFE = 120_000
 const LONGEST_MESSAGE = 30_000
 
 /** @param before the status as it is @returns undefined where nothing is to be written */
-export function nextStatus(policy: KubeObject, replica: string, counted: Counted, now: number): Status | undefined {
+export function nextStatus(
+  policy: KubeObject,
+  replica: string,
+  counted: Counted,
+  now: number,
+  review: NonNullable<PolicyStatusInput['review']> = reviewPolicy,
+): Status | undefined {
   const { status: before = {}, ...document } = policy as KubeObject & { readonly status?: Status }
   const { generation } = policy.metadata
   const time = new Date(now).toISOString()
-  const { errors, warnings } = reviewPolicy(document, now)
+  const { errors, warnings } = review(document, now)
   const others = Object.entries(before.replicas ?? {}).filter(([name, { at }]) => name !== replica && now - Date.parse(at) < REPLICA_LIFE)
   const own = before.replicas?.[replica]
   // Written again before others take us for gone, and not more often than that.
@@ -98,10 +106,10 @@ export function createStatusWriter(
   let writing: Promise<void> | undefined
 
   async function writeAll(inputs: readonly PolicyStatusInput[], count: (namespace: string | undefined) => Counted): Promise<void> {
-    for (const { resource, policies } of inputs) {
+    for (const { resource, policies, review } of inputs) {
       for (const policy of [...policies]) {
         const { name, namespace } = policy.metadata
-        const status = nextStatus(policy, replica, count(namespace), clock.now())
+        const status = nextStatus(policy, replica, count(namespace), clock.now(), review)
         if (status === undefined) continue
         const at = namespace === undefined ? resource : { ...resource, namespace }
         try {

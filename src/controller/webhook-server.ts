@@ -59,7 +59,11 @@ export function createWebhookServer(options: WebhookOptions): WebhookServer {
     if (request.method !== 'POST' || (path !== '/inject' && path !== '/policies')) return end(response, 404, 'Not Found')
     const review = await readJson(request)
     const answer =
-      review === undefined ? undefined : path === '/inject' ? inject(review.value) : answerPolicyReview(review.value, clock.now())
+      review === undefined
+        ? undefined
+        : path === '/inject'
+          ? inject(review.value)
+          : answerPolicyReview(review.value, clock.now(), settings.trustDomain)
     if (answer === undefined) {
       onReview('malformed')
       return end(response, 400, 'Bad Request: not an AdmissionReview')

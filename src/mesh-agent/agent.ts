@@ -10,6 +10,7 @@ import { backoffDelay } from '#base/backoff'
 import type { Clock } from '#base/clock'
 import { PosternError } from '#base/errors'
 import type { Log } from '#telemetry/log'
+import { nextBundles } from './bundles.ts'
 import { openGenerations, type ReceivedPolicy, writeGeneration } from './generation-folder.ts'
 import { createServiceTable, type MeshService, readServices, type ServiceTable } from './service-table.ts'
 
@@ -43,6 +44,7 @@ interface Received {
   readonly digest: string
   readonly policies: readonly ReceivedPolicy[]
   readonly services: readonly MeshService[]
+  readonly federation: Readonly<Record<string, unknown>>
 }
 
 /** Starts from what was kept, if it can be read. */
@@ -52,6 +54,7 @@ export async function startMeshAgent(options: MeshAgentOptions): Promise<MeshAge
   const kept = await openGenerations(folder)
   let { digest } = kept
   let services = createServiceTable(kept.services)
+  let { bundles } = kept
   let fault: string | undefined
   let attempt = 0
 
@@ -77,12 +80,15 @@ export async function startMeshAgent(options: MeshAgentOptions): Promise<MeshAge
   }
 
   async function take(received: Received): Promise<void> {
-    await writeGeneration(folder, received)
+    const next = nextBundles(received.federation, bundles)
+    if (next.faults.length > 0) log.warn({ errors: next.faults }, 'bundles that the controller gave are not taken; those before stay')
+    await writeGeneration(folder, { ...received, bundles: next.bundles })
+    ;({ bundles } = next)
     await apply()
     services = createServiceTable(received.services)
     ;({ digest } = received)
     log.info(
-      { digest: digest.slice(0, 12), policies: received.policies.length, services: services.size },
+      { digest: digest.slice(0, 12), policies: received.policies.length, services: services.size, trust_domains: [...bundles.keys()] },
       'a snapshot of the controller is in force',
     )
   }
@@ -105,12 +111,17 @@ export async function startMeshAgent(options: MeshAgentOptions): Promise<MeshAge
 const SHORT = 1000
 
 function readSnapshot(answer: unknown): Received {
-  const { digest, policies, services } = answer as Readonly<Record<string, unknown>>
+  const { digest, policies, services, federation = {} } = answer as Readonly<Record<string, unknown>>
   const known = readServices(services)
   if (typeof digest !== 'string' || digest === '' || !Array.isArray(policies) || !policies.every(isPolicy) || known === undefined) {
-    throw new PosternError('ERR_CONTROLLER_ANSWER', 'the controller answered with something that is no snapshot')
+    throw noSnapshot()
   }
-  return { digest, policies, services: known }
+  if (typeof federation !== 'object' || federation === null) throw noSnapshot()
+  return { digest, policies, services: known, federation: federation as Readonly<Record<string, unknown>> }
+}
+
+function noSnapshot(): PosternError {
+  return new PosternError('ERR_CONTROLLER_ANSWER', 'the controller answered with something that is no snapshot')
 }
 
 function isPolicy(value: unknown): value is ReceivedPolicy {

@@ -4,11 +4,13 @@
  * in one step: nobody, not even after a crash or on a full disk, sees a half of one.
  *
  *   FOLDER/current → generation-1a2b…/policies/namespace_shop_readers.json
+ *                                    /federation/partner.example.json
  *                                    /snapshot.json
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { BundleTexts } from './bundles.ts'
 import { type MeshService, readServices } from './service-table.ts'
 
 export interface ReceivedPolicy {
@@ -21,9 +23,11 @@ export interface ReceivedPolicy {
 export interface KeptSnapshot {
   readonly digest: string
   readonly services: readonly MeshService[]
+  readonly bundles: BundleTexts
 }
 
 const CURRENT = 'current'
+const FEDERATION = 'federation'
 const GENERATION = /^generation-[0-9a-f]+$/
 /** Names of objects are DNS labels; whatever else comes must not become a path. */
 const NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?(?:\/[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)?$/
@@ -43,12 +47,14 @@ export async function writeGeneration(
   folder: string,
   snapshot: KeptSnapshot & { readonly policies: readonly ReceivedPolicy[] },
 ): Promise<void> {
-  const { digest, services, policies } = snapshot
+  const { digest, services, policies, bundles } = snapshot
   const name = `generation-${randomBytes(8).toString('hex')}`
   const path = join(folder, name)
   try {
     await mkdir(join(path, 'policies'), { recursive: true, mode: 0o700 })
     for (const policy of policies) await writeFile(join(path, 'policies', policyFileName(policy)), policy.text, { mode: 0o600 })
+    await mkdir(join(path, FEDERATION), { mode: 0o700 })
+    for (const [trustDomain, text] of bundles) await writeFile(join(path, FEDERATION, `${trustDomain}.json`), text, { mode: 0o600 })
     await writeFile(join(path, 'snapshot.json'), JSON.stringify({ digest, services }), { mode: 0o600 })
     await rm(join(folder, 'next'), { force: true })
     await symlink(name, join(folder, 'next'))
@@ -68,13 +74,23 @@ export async function openGenerations(folder: string): Promise<KeptSnapshot> {
       Record<string, unknown>
     >
     const known = readServices(services)
-    if (typeof digest === 'string' && known !== undefined) return { digest, services: known }
+    if (typeof digest === 'string' && known !== undefined) return { digest, services: known, bundles: await readBundles(folder) }
   } catch {
     // There is none yet, or not one of ours.
   }
-  const none = { digest: '', services: [], policies: [] }
+  const none = { digest: '', services: [], policies: [], bundles: new Map<string, string>() }
   await writeGeneration(folder, none)
   return none
+}
+
+async function readBundles(folder: string): Promise<BundleTexts> {
+  const path = join(folder, CURRENT, FEDERATION)
+  const names = await readdir(path).catch(() => [])
+  const read = async (name: string): Promise<readonly [string, string]> => [
+    name.replace(/\.json$/, ''),
+    await readFile(join(path, name), 'utf8'),
+  ]
+  return new Map(await Promise.all(names.map(read)))
 }
 
 async function removeOthers(folder: string, kept: string): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * What the sidecar's document adds to whatever its identity comes with: bundles of other trust domains from their endpoints, and revocations from
- * a file. Every part goes into force, or stays as it was, on its own; what another bundle stands against is left out, and says so.
+ * What the sidecar's document adds to whatever its identity comes with: bundles of other trust domains from their endpoints and
+ * from the controller, and revocations from a file. Every part goes into force, or stays as it was, on its own; what another bundle stands against is left out, and says so.
  */
 import type { Clock } from '#base/clock'
 import { PosternError } from '#base/errors'
@@ -14,6 +14,7 @@ import { createFileWatch } from '#config/watch'
 import type { Bundle } from '#pki/bundle'
 import { NO_REVOCATIONS, type Revocations } from '#pki/revocations'
 import { createTrustStore, isSameTrust, type TrustStore } from '#pki/trust-store'
+import { type BundleFolder, openBundleFolder } from './bundle-folder.ts'
 import { createFederationEndpoint, type FederationEndpoint } from './federation-endpoint.ts'
 import { bothRevocations, readRevocationFile } from './revocation-file.ts'
 import type { SvidSource } from './source.ts'
@@ -23,6 +24,8 @@ export interface AddedTrustOptions {
   readonly endpoints: readonly FederationEndpointConfig[]
   /** Absolute path. */
   readonly revocations: string | undefined
+  /** Of bundles that the controller gives; absolute path. */
+  readonly folder?: string | undefined
   readonly clock: Clock
   readonly random: () => number
   readonly observe?: ((trustDomain: string, result: 'ok' | ReasonCode) => void) | undefined
@@ -37,6 +40,7 @@ export async function addTrust(options: AddedTrustOptions): Promise<SvidSource> 
   const conflicts = new Map<string, string>()
   const endpoints: FederationEndpoint[] = []
   let revocations: RevocationFile | undefined
+  let folder: BundleFolder | undefined
   let current: Identity = base.current
   let from: Identity = base.current
   let opened = false
@@ -56,7 +60,7 @@ export async function addTrust(options: AddedTrustOptions): Promise<SvidSource> 
     if (opened) for (const listener of listeners) listener()
   }
 
-  const bundles = (): readonly Bundle[] => endpoints.flatMap((endpoint) => endpoint.current ?? [])
+  const bundles = (): readonly Bundle[] => [...endpoints.flatMap((endpoint) => endpoint.current ?? []), ...(folder?.current ?? [])]
 
   const endSubscription = base.subscribe(compose)
   function close(): void {
@@ -69,6 +73,7 @@ export async function addTrust(options: AddedTrustOptions): Promise<SvidSource> 
 
   try {
     if (options.revocations !== undefined) revocations = await watchRevocations(options.revocations, options, compose)
+    if (options.folder !== undefined) folder = await openBundleFolder(options.folder, clock, compose)
     for (const config of options.endpoints) {
       endpoints.push(
         await createFederationEndpoint({
@@ -107,11 +112,15 @@ export async function addTrust(options: AddedTrustOptions): Promise<SvidSource> 
     async reload() {
       // Endpoints have their own times, and may take long to answer: who waits for files need not wait for them.
       for (const endpoint of endpoints) void endpoint.reload()
-      await Promise.all([base.reload(), revocations?.reload()])
+      await Promise.all([base.reload(), revocations?.reload(), folder?.reload()])
     },
     status: () => [
       ...base.status(),
       ...(revocations === undefined ? [] : [revocations.status()]),
+      ...(folder?.status() ?? []).map((status) => {
+        const conflict = conflicts.get(status.input.replace(/\.json$/, ''))
+        return conflict === undefined ? status : { ...status, error: status.error ?? conflict }
+      }),
       ...endpoints.map((endpoint, index) => {
         const status = endpoint.status()
         const conflict = conflicts.get(options.endpoints[index]?.trustDomain ?? '')

@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto'
 import type { Clock } from '#base/clock'
 import type { ReasonCode } from '#base/reasons'
+import { meshBundles } from '#config/mesh-document'
 import type { SidecarConfig } from '#config/sidecar-config'
 import type { Log } from '#telemetry/log'
 import { createFileSvidSource } from './files.ts'
@@ -26,15 +27,23 @@ export interface OpenSvidSourceOptions {
 const PRECISION = 2 ** 32
 const random = (): number => randomInt(PRECISION) / PRECISION
 
-type Wanted = Pick<SidecarConfig, 'identity' | 'federation'> & Partial<Pick<SidecarConfig, 'federationEndpoints' | 'revocations'>>
+type Wanted = Pick<SidecarConfig, 'identity' | 'federation'> & Partial<Pick<SidecarConfig, 'federationEndpoints' | 'revocations' | 'mesh'>>
 
 /** What `createSnapshotSource` takes as `openIdentity`. @throws ERR_CONFIG_INVALID where there is no usable identity to begin with */
 export async function openSvidSource(config: Wanted, options: OpenSvidSourceOptions): Promise<SvidSource> {
   const base = await openBase(config, options)
-  const { federationEndpoints: endpoints = [], revocations } = config
-  if (endpoints.length === 0 && revocations === undefined) return base
+  const { federationEndpoints: endpoints = [], revocations, mesh } = config
+  if (endpoints.length === 0 && revocations === undefined && mesh === undefined) return base
   const { addTrust } = await import('./added-trust.ts')
-  return addTrust({ base, endpoints, revocations, random, ...options, observe: options.observeFederation })
+  return addTrust({
+    base,
+    endpoints,
+    revocations,
+    folder: mesh && meshBundles(mesh),
+    random,
+    ...options,
+    observe: options.observeFederation,
+  })
 }
 
 async function openBase({ identity, federation }: Wanted, options: OpenSvidSourceOptions): Promise<SvidSource> {

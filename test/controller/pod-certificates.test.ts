@@ -268,7 +268,7 @@ test('the form of Kubernetes 1.35 is watched and answered as v1beta1, for as lon
   })
   const first = await cluster.ask(older(key))
   assert.match(first.path, /^\/apis\/certificates\.k8s\.io\/v1beta1\//)
-  assert.equal(first.status.conditions[0]?.type, 'Issued', first.status.conditions[0]?.message)
+  assert.equal(first.status.conditions[0]?.type, 'Issued', first.status.conditions[0]?.message ?? '')
   assert.ok(new X509Certificate(first.status.certificateChain ?? '').publicKey.equals(publicKeyOf(key)))
   assert.equal((await cluster.ask()).status.conditions[0]?.type, 'Issued')
   const stolen = await cluster.ask({ ...older(key), proofOfPossession: sign('sha256', Buffer.from('uid-0'), key).toString('base64') })

@@ -69,7 +69,7 @@ export function decideInjection(
   return plan(pod, namespace, choices, settings)
 }
 
-function isChoices(read: Choices | readonly string[]): read is Choices {
+export function isChoices(read: Choices | readonly string[]): read is Choices {
   return !Array.isArray(read)
 }
 

@@ -8,6 +8,7 @@ import type { PosternError } from '#base/errors'
 import type { KubeClient } from '#kube/client'
 import type { KubeObject, Resource } from '#kube/objects'
 import { type Watched, watchObjects } from '#kube/watch'
+import { createTrustDomains } from '../trust-domains.ts'
 import { RESOURCES, slimEndpointSlice, slimPod, slimService } from './objects.ts'
 import type { MeshEndpointSlice, MeshPod, MeshServiceObject } from './objects.ts'
 import { type MeshService, meshServices } from './services.ts'
@@ -26,6 +27,9 @@ export interface Mesh {
   podsOf(namespace: string, serviceAccount: string): readonly string[]
   readonly policies: Iterable<PolicyObject>
   readonly clusterPolicies: Iterable<PolicyObject>
+  readonly trustDomains: Iterable<TrustDomainObject>
+  /** Why a TrustDomain as it is now is not in force. */
+  bundleFault(object: KubeObject): string | undefined
   /** Resolves when everything was listed once. */
   readonly ready: Promise<void>
   readonly synced: boolean
@@ -48,6 +52,7 @@ const GATHER = 50
 
 export function followMesh(options: MeshOptions): Mesh {
   const listeners = new Set<() => void>()
+  const bundles = createTrustDomains(options.trustDomain)
   const snapshots = new Map<string, SidecarSnapshot>()
   let services: readonly MeshService[] | undefined
   let timer: NodeJS.Timeout | undefined
@@ -62,7 +67,7 @@ export function followMesh(options: MeshOptions): Mesh {
   function watch<T extends KubeObject>(
     resource: Resource,
     slim: (object: KubeObject) => T,
-    affects: 'services' | 'all' | 'labels',
+    affects: 'services' | 'all' | 'labels' | 'trust',
   ): Watched<T> {
     return watchObjects<T>({
       ...options,
@@ -71,10 +76,11 @@ export function followMesh(options: MeshOptions): Mesh {
       onChange(now, before) {
         // Most changes are of a status, which nothing here depends on.
         if (now !== undefined && before !== undefined && isSame(now, before)) return
+        if (affects === 'trust') bundles.take(now, before)
         if (affects === 'services') {
           services = undefined
           snapshots.clear()
-        } else if (affects === 'all') {
+        } else if (affects === 'all' || affects === 'trust') {
           const namespace = (now ?? before)?.metadata.namespace
           // A policy of one namespace leaves the others as they are.
           if (namespace === undefined) snapshots.clear()
@@ -90,7 +96,7 @@ export function followMesh(options: MeshOptions): Mesh {
   const endpointSlices: Watched<MeshEndpointSlice> = watch(RESOURCES.endpointSlices, slimEndpointSlice, 'services')
   const policies = watch<PolicyObject>(RESOURCES.policies, (object) => object, 'all')
   const clusterPolicies = watch<PolicyObject>(RESOURCES.clusterPolicies, (object) => object, 'all')
-  const trustDomains = watch<TrustDomainObject>(RESOURCES.trustDomains, (object) => object, 'all')
+  const trustDomains = watch<TrustDomainObject>(RESOURCES.trustDomains, (object) => object, 'trust')
   const namespaces = watch(RESOURCES.namespaces, (object) => object, 'labels')
   const all = [pods, serviceObjects, endpointSlices, policies, clusterPolicies, trustDomains, namespaces]
 
@@ -106,7 +112,7 @@ export function followMesh(options: MeshOptions): Mesh {
         found = snapshotFor(namespace, {
           policies: policies.objects.values(),
           clusterPolicies: clusterPolicies.objects.values(),
-          trustDomains: trustDomains.objects.values(),
+          trustDomains: [...trustDomains.objects.values()].map((object) => bundles.inForce(object)),
           services,
         })
         snapshots.set(namespace, found)
@@ -133,6 +139,8 @@ export function followMesh(options: MeshOptions): Mesh {
         .map(({ metadata }) => metadata.name),
     policies: { [Symbol.iterator]: () => policies.objects.values() },
     clusterPolicies: { [Symbol.iterator]: () => clusterPolicies.objects.values() },
+    trustDomains: { [Symbol.iterator]: () => trustDomains.objects.values() },
+    bundleFault: (object) => bundles.faultOf(object),
     ready: Promise.all(all.map(({ ready }) => ready)).then(() => undefined),
     get synced() {
       return all.every(({ synced }) => synced)
