@@ -41,7 +41,7 @@ async function readAll(file: string, io: CommandIo): Promise<Snapshot> {
     clock: systemClock,
     log,
     openIdentity: (config) => openSvidSource(config, { clock: systemClock, log }),
-    openReview: openTokenReview(systemClock),
+    openReview: openTokenReview(systemClock, log),
   })
   const { current } = source
   source.close()

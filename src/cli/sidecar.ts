@@ -123,7 +123,7 @@ async function run(file: string, io: CommandIo, level: LogLevel): Promise<ExitSt
       log,
       random: Math.random,
       openIdentity,
-      openReview: openTokenReview(systemClock),
+      openReview: openTokenReview(systemClock, log),
     })
   } catch (error) {
     await closeAll(servers, log)

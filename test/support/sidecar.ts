@@ -53,7 +53,7 @@ export async function runSidecar(setup: SidecarSetup = {}): Promise<RunningSidec
     clock,
     log,
     openIdentity: (config) => openSvidSource(config, { clock, log }),
-    openReview: openTokenReview(clock),
+    openReview: openTokenReview(clock, log),
     interval: 50,
   }).catch((error: unknown) => {
     folder[Symbol.dispose]()
