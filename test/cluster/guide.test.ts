@@ -113,8 +113,11 @@ test('the guide of Kubernetes, command by command', { skip: CLUSTER_MISSING, tim
     })
   }
   await t.test('after the removal no pod has a sidecar, and the shop answers as it did before', async () => {
-    const pods = await cluster.kubectl(['get', 'pods', '-A', '-o', 'jsonpath={.items[*].spec.initContainers[*].name}'])
-    assert.equal(pods.stdout, '')
+    await eventually(
+      'pods with sidecars have ended',
+      () => cluster.kubectl(['get', 'pods', '-A', '-o', 'jsonpath={.items[*].spec.initContainers[*].name}']),
+      (seen) => seen.status === 0 && seen.stdout === '',
+    )
     const { stdout } = await run('kubectl -n edge exec deployment/gateway -c app -- node /edge/gateway.mjs http://storefront.shop')
     assert.match(stdout, /^200 Cart of ada/)
   })

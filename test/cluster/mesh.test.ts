@@ -189,7 +189,11 @@ metadata: { name: tight, labels: { postern.dev/inject: enabled, pod-security.kub
 ---
 apiVersion: v1
 kind: Pod
-metadata: { name: echo, namespace: tight, labels: { app: echo }, annotations: { postern.dev/interception: loopback } }
+metadata:
+  name: echo
+  namespace: tight
+  labels: { app: echo }
+  annotations: { postern.dev/interception: loopback, postern.dev/outbound: "7101=cart.shop:80@cart" }
 spec:
   securityContext: { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: RuntimeDefault } }
   containers:
@@ -213,6 +217,29 @@ spec: { selector: { app: echo }, ports: [{ port: 8080 }] }
       (answer) => answer.startsWith('200'),
     )
     assert.match(seen, /sa\/cart/)
+    const rules = [{ name: 'echo', allow: { and: [{ namespace: 'tight' }] } }]
+    await applied(policy('cart-callers', 'shop', { target: { service: 'cart' }, rules }))
+    const back = await eventually(
+      'the call of the loopback pod',
+      async () =>
+        (
+          await cluster.kubectl([
+            '-n',
+            'tight',
+            'exec',
+            'echo',
+            '-c',
+            'app',
+            '--',
+            'node',
+            '/app/app.js',
+            'get',
+            'http://127.0.0.1:7101/back',
+          ])
+        ).stdout,
+      (answer) => answer.startsWith('200'),
+    )
+    assert.match(back, /"caller":"spiffe:\/\/example\.org\/ns\/tight\/sa\/default"/)
   })
 
   await step('a Job with a sidecar completes, and its call was allowed', async () => {
