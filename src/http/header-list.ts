@@ -30,3 +30,8 @@ export function addHeader(headers: HeaderList, name: string, value: string): voi
   headers.names.push(name)
   headers.values.push(value)
 }
+
+/** A new list of both. */
+export function joinHeaders(first: HeaderList, second: HeaderList): HeaderList {
+  return { names: [...first.names, ...second.names], values: [...first.values, ...second.values] }
+}

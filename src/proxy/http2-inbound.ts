@@ -6,14 +6,13 @@ import type { Socket } from 'node:net'
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import type { Snapshot } from '#config/snapshot'
-import { addHeader } from '#http/header-list'
+import { joinHeaders } from '#http/header-list'
 import { lostTrust } from '#pki/still-trusted'
 import type { PeerMetrics } from '#telemetry/metrics'
-import { createScratch } from '#wire/http2/hpack/cursor'
-import { createSlabPool } from '#wire/http2/output'
 import { createHttp2Relay } from '#wire/http2/relay'
 import type { Http2Relay } from '#wire/http2/relay-contract'
 import type { Http2Exchange } from '#wire/http2/relay-exchange'
+import { createHttp2Resources } from '#wire/http2/resources'
 import { connectApp } from './app-socket.ts'
 import { callerFields } from './caller-fields.ts'
 import { createIdentityFields, type IdentityFields } from './identity-fields.ts'
@@ -30,7 +29,7 @@ import { type ConnectionDescription, type LiveConnection, describeConnection } f
 import { authorize, certificateEnded, type Lapsed, type Outcome, redecide } from './request-path.ts'
 
 /** Shared by every HTTP/2 connection of the process. */
-const RESOURCES = { slabs: createSlabPool(), scratch: createScratch() }
+const RESOURCES = createHttp2Resources()
 
 /** So many requests of one connection before others have their turn: a millisecond or two. */
 const HEADS_PER_TURN = 32
@@ -186,9 +185,9 @@ export class Http2Inbound implements LiveConnection {
       return exchange.refuse(http2Answer(reason, request.grpc), reason, '')
     }
     const { method, authority, query, headers, teTrailers, sensitive } = request
-    const ours = this.#fields.list(authority, stream.forwardedCertificates, stream.requestId, stream.traceparent)
+    const fields = this.#fields.list(authority, stream.forwardedCertificates, stream.requestId, stream.traceparent)
     const caller = callerFields(this.#listener, this.#origin, stream, path)
-    caller?.names.forEach((name, index) => addHeader(ours, name, caller.values[index] ?? ''))
+    const ours = caller === undefined ? fields : joinHeaders(fields, caller)
     const permit = issuePermit(stream.decision, {
       method,
       scheme: 'http',
@@ -337,6 +336,8 @@ export class Http2Inbound implements LiveConnection {
     if (this.#caller.writableLength > MOST_UNREAD) this.#caller.pause()
     for (let piece = relay.takeUpstream(); piece !== undefined; piece = relay.takeUpstream()) {
       if (this.#app.writable && !this.#app.write(piece)) this.#caller.pause()
+      // The kernel has it: nearly always so, and without this every 64 KB of a body would need new memory.
+      if (this.#app.writableLength === 0) RESOURCES.slabs.reuse(piece)
     }
   }
 

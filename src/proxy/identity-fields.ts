@@ -6,7 +6,7 @@ import { xfccElement } from './identity-headers.ts'
 export interface IdentityFields {
   /** Each with its line end. @param xfcc what came in x-forwarded-client-cert */
   text(host: string, xfcc: string): string
-  /** With request id and traceparent at their end. */
+  /** With request id and traceparent at their end. The names are shared: not to be changed. */
   list(host: string, xfcc: string, requestId: string, traceparent: string): HeaderList
 }
 
@@ -17,6 +17,8 @@ export function createIdentityFields({ peer, sourceIp, tls }: ConnectionOrigin, 
   const node = sourceIp.includes(':') ? `"[${sourceIp}]"` : sourceIp
   let textHost = ''
   let textFields = ''
+  let listHost: string | undefined
+  let listFields = createHeaderList()
 
   function fields(host: string, xfcc: string): HeaderList {
     const list = createHeaderList()
@@ -32,6 +34,14 @@ export function createIdentityFields({ peer, sourceIp, tls }: ConnectionOrigin, 
     return list
   }
 
+  /** With room for request id and traceparent. */
+  function named(host: string, xfcc: string): HeaderList {
+    const list = fields(host, xfcc)
+    addHeader(list, 'x-request-id', '')
+    addHeader(list, 'traceparent', '')
+    return list
+  }
+
   return {
     text(host, xfcc) {
       if (isForwarder && xfcc !== '') return textOf(fields(host, xfcc))
@@ -42,10 +52,17 @@ export function createIdentityFields({ peer, sourceIp, tls }: ConnectionOrigin, 
       return textFields
     },
     list(host, xfcc, requestId, traceparent) {
-      const list = fields(host, xfcc)
-      addHeader(list, 'x-request-id', requestId)
-      addHeader(list, 'traceparent', traceparent)
-      return list
+      let list = listFields
+      if (isForwarder && xfcc !== '') list = named(host, xfcc)
+      else if (host !== listHost) {
+        list = listFields = named(host, '')
+        listHost = host
+      }
+      const { names } = list
+      const values = list.values.slice()
+      values[names.length - 2] = requestId
+      values[names.length - 1] = traceparent
+      return { names, values }
     },
   }
 }

@@ -71,7 +71,7 @@ export class Http2Connection<T> implements FrameHandler {
     this.#server = role === 'server'
     this.#handler = handler
     this.#readBlock = readBlock
-    this.#reader = new FrameReader(this, blockLimit)
+    this.#reader = new FrameReader(this, blockLimit, options.resources.frames)
     this.#sender = new DataSender(this.output, (stream) => this.#closeLocal(stream), handler.onSent)
     this.#guard = new FloodGuard(options.flood)
     this.#headsPerCall = (this.#server ? options.headsPerCall : undefined) ?? Number.POSITIVE_INFINITY

@@ -50,11 +50,35 @@ export interface FrameHandler {
 /** So many CONTINUATION frames may follow one HEADERS. */
 const MOST_CONTINUATIONS = 8
 
+/** Room for frames that come in pieces, shared by all connections: a body that is sent in full frames would need new room for each. */
+export interface FramePool {
+  /** At least `size` bytes. */
+  take(size: number): Buffer
+  giveBack(bytes: Buffer): void
+}
+
+const FULL_FRAME = FRAME_HEAD_BYTES + MAX_FRAME_SIZE
+/** Less is not worth keeping. */
+const LEAST_POOLED = 1024
+const MOST_POOLED = 16
+
+export function createFramePool(): FramePool {
+  const kept: Buffer[] = []
+  return {
+    take: (size) => (size < LEAST_POOLED ? undefined : kept.pop()) ?? Buffer.allocUnsafeSlow(size < LEAST_POOLED ? size : FULL_FRAME),
+    giveBack(bytes) {
+      if (bytes.length === FULL_FRAME && kept.length < MOST_POOLED) kept.push(bytes)
+    },
+  }
+}
+
 export class FrameReader {
   readonly #handler: FrameHandler
   readonly #blockLimit: number
-  /** A frame of which only a part came: as long as it needs to be, or as a frame head while its length is not known. */
+  readonly #pool: FramePool
+  /** A frame of which only a part came, and how long it must become: a frame head while its length is not known. */
   #held: Buffer | undefined
+  #heldNeeded = 0
   #heldLength = 0
   #begun = false
   /** A header block that goes on in CONTINUATION; stream 0 means there is none. */
@@ -66,9 +90,10 @@ export class FrameReader {
   #unread: Buffer | undefined
 
   /** @param blockLimit bytes of one header block on the wire */
-  constructor(handler: FrameHandler, blockLimit: number) {
+  constructor(handler: FrameHandler, blockLimit: number, pool = createFramePool()) {
     this.#handler = handler
     this.#blockLimit = blockLimit
+    this.#pool = pool
   }
 
   /** A frame or a header block was begun and is not complete. */
@@ -92,13 +117,14 @@ export class FrameReader {
     }
     while (this.#held !== undefined) {
       const held = this.#held
-      const taken = Math.min(held.length - this.#heldLength, bytes.length - position)
+      const taken = Math.min(this.#heldNeeded - this.#heldLength, bytes.length - position)
       bytes.copy(held, this.#heldLength, position, position + taken)
       position += taken
       this.#heldLength += taken
-      if (this.#heldLength < held.length) return undefined
-      const fault = held.length === FRAME_HEAD_BYTES ? this.#completeHead(held) : this.#dispatch(held, 0)
+      if (this.#heldLength < this.#heldNeeded) return undefined
+      const fault = this.#heldNeeded === FRAME_HEAD_BYTES ? this.#completeHead(held) : this.#dispatch(held, 0)
       if (fault !== undefined) return fault
+      this.#pool.giveBack(held)
       // What `completeHead` put in its place goes on being filled.
       if (this.#held === held) this.#held = undefined
     }
@@ -123,7 +149,8 @@ export class FrameReader {
   }
 
   #hold(bytes: Buffer, start: number, needed: number): void {
-    this.#held = Buffer.allocUnsafeSlow(needed)
+    this.#held = this.#pool.take(needed)
+    this.#heldNeeded = needed
     this.#heldLength = bytes.copy(this.#held, 0, start)
   }
 

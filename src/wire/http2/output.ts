@@ -11,6 +11,8 @@ export interface SlabPool {
   take(size: number): Slab
   /** Takes a slab back with what is left of it. */
   giveBack(slab: Slab): void
+  /** Takes a piece of a slab back that was written out and that nobody needs any more: room again, if it was the last that was cut. */
+  reuse(piece: Buffer): void
 }
 
 const SLAB_BYTES = 65_536
@@ -20,7 +22,9 @@ const MOST_KEPT = 16
 
 export function createSlabPool(): SlabPool {
   const kept: Slab[] = []
-  return {
+  /** The last slab that had no room worth keeping. */
+  let full: Slab | undefined
+  const pool: SlabPool = {
     take(size) {
       const slab = kept.pop()
       if (slab !== undefined && slab.bytes.length - slab.used >= size) return slab
@@ -28,9 +32,22 @@ export function createSlabPool(): SlabPool {
       return { bytes: Buffer.allocUnsafeSlow(Math.max(size, SLAB_BYTES)), used: 0 }
     },
     giveBack(slab) {
-      if (slab.bytes.length === SLAB_BYTES && SLAB_BYTES - slab.used >= LEAST_LEFT && kept.length < MOST_KEPT) kept.push(slab)
+      if (slab.bytes.length !== SLAB_BYTES) return
+      if (SLAB_BYTES - slab.used < LEAST_LEFT) full = slab
+      else if (kept.length < MOST_KEPT) kept.push(slab)
+    },
+    reuse(piece) {
+      const last = kept.at(-1)
+      // A slab is the whole of its memory.
+      const slab = last?.bytes.buffer === piece.buffer ? last : full?.bytes.buffer === piece.buffer ? full : undefined
+      if (slab?.used !== piece.byteOffset + piece.length) return
+      slab.used = piece.byteOffset
+      if (slab !== full) return
+      full = undefined
+      pool.giveBack(slab)
     },
   }
+  return pool
 }
 
 const NOTHING = Buffer.alloc(0)

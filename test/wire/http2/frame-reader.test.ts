@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type FrameHandler, FrameReader } from '#wire/http2/frame-reader'
+import { type FrameHandler, FrameReader, createFramePool } from '#wire/http2/frame-reader'
 import { errorName, type Http2Fault } from '#wire/http2/protocol'
 import {
   data,
@@ -119,6 +119,36 @@ test('it makes no difference if the bytes come one by one', () => {
   const reader = new FrameReader(record(lines), 65_536)
   for (const byte of conversation) reader.read(Buffer.from([byte]))
   assert.deepEqual(lines, expected)
+})
+
+test('frames that come in pieces share their room, one after the other and never at the same time', () => {
+  const pool = createFramePool()
+  const bodies: string[] = []
+  const reader = (): FrameReader => {
+    const handler = record([])
+    return new FrameReader(
+      {
+        ...handler,
+        onData(_, bytes, start, end) {
+          bodies.push(bytes.toString('latin1', start, end))
+          return undefined
+        },
+      },
+      65_536,
+      pool,
+    )
+  }
+  const data = (text: string): Buffer => frame('DATA', 0, 1, Buffer.from(text.repeat(8000), 'latin1').toString('hex'))
+  const [one, other] = [reader(), reader()]
+  for (const each of [one, other]) each.read(settings())
+  const [a, b] = [data('a'), data('b')]
+  one.read(a.subarray(0, 5000))
+  other.read(b.subarray(0, 4000))
+  one.read(a.subarray(5000))
+  const kept = pool.take(8000)
+  other.read(b.subarray(4000))
+  assert.notEqual(pool.take(8000), kept)
+  assert.deepEqual(bodies, ['a'.repeat(8000), 'b'.repeat(8000)])
 })
 
 test('a frame or a header block that was begun and not ended is told', () => {
