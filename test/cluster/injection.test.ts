@@ -201,29 +201,67 @@ test('injection on a real API server', { skip: CLUSTER_MISSING, timeout: 280_000
     assert.match(await kubectl(['get', '--raw', path]), /^postern_reviews_total\{outcome="left"\} [1-9]/m)
   })
 
-  await t.test('a webhook that answers too late, or under a certificate of somebody else: what the user sees', async () => {
-    const broken = (change: string): Promise<string> =>
-      kubectl(['patch', 'mutatingwebhookconfiguration', 'postern', '--type=json', '-p', `[${change}]`])
-    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'late' }, spec: { containers: [{ name: 'a', image: 'a.example/a:1' }] } }
-    // Nobody listens at the port: from here it is as slow as a network that drops.
-    await kubectl(['-n', 'postern-system', 'scale', 'deployment/postern-controller', '--replicas=0'])
-    const away = await eventually(
-      'no pod',
-      () => dryRun('golden', pod),
-      ({ status }) => status !== 0,
-    )
-    assert.match(away.stderr, /failed calling webhook "inject\.postern\.dev"/)
-    const foreign = Buffer.from(
-      await kubectl(['-n', 'golden', 'get', 'configmap', 'kube-root-ca.crt', '-o', 'jsonpath={.data.ca\\.crt}']),
-    ).toString('base64')
-    await broken(JSON.stringify({ op: 'replace', path: '/webhooks/0/clientConfig/caBundle', value: foreign }))
-    await kubectl(['-n', 'postern-system', 'scale', 'deployment/postern-controller', '--replicas=1'])
-    // The controller notices, and writes its own bundle again.
-    await eventually(
-      'a pod again',
-      () => dryRun('golden', pod),
-      ({ stdout }) => stdout.includes('"postern"'),
-      90,
-    )
-  })
+  await t.test(
+    'a webhook that is down, is slow, or shows the certificate of somebody else: what the user sees, and that all of it mends',
+    async () => {
+      const HOOK = '/webhooks/0/clientConfig'
+      const patch = (...changes: readonly Json[]): Promise<string> =>
+        kubectl(['patch', 'mutatingwebhookconfiguration', 'postern', '--type=json', '-p', JSON.stringify(changes)])
+      const pod = (name: string, container: Json): Json => ({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name },
+        spec: { containers: [{ name: 'a', ...container }] },
+      })
+      const trial = pod('trial', { image: 'a.example/a:1' })
+      const refused = async (what: string, words: RegExp): Promise<void> => {
+        await eventually(
+          what,
+          () => dryRun('golden', trial),
+          ({ status, stderr }) => status !== 0 && words.test(stderr),
+          30,
+        )
+      }
+      const ours = JSON.parse(await kubectl(['get', 'mutatingwebhookconfiguration', 'postern', '-o', 'json'])) as {
+        readonly webhooks: readonly { readonly clientConfig: { readonly caBundle: string } }[]
+      }
+      const clientConfig = ours.webhooks[0]!.clientConfig
+
+      const foreign = await kubectl(['-n', 'golden', 'get', 'configmap', 'kube-root-ca.crt', '-o', 'jsonpath={.data.ca\\.crt}'])
+      await eventually(
+        'the certificate is not believed',
+        async () => {
+          await patch({ op: 'replace', path: `${HOOK}/caBundle`, value: Buffer.from(foreign).toString('base64') })
+          return dryRun('golden', trial)
+        },
+        ({ stderr }) => /failed calling webhook "inject\.postern\.dev".*x509: certificate signed by unknown authority/.test(stderr),
+        30,
+      )
+      await eventually(
+        'the controller has written its bundle again',
+        () => dryRun('golden', trial),
+        ({ stdout }) => stdout.includes('"postern"'),
+        30,
+      )
+
+      const silent = "require('node:net').createServer(() => {}).listen(8443)"
+      await kubectl(['-n', 'default', 'create', '-f', '-'], pod('silent', { image: images.app, command: ['node', '-e', silent] }))
+      await kubectl(['-n', 'default', 'wait', '--for=condition=Ready', 'pod/silent', '--timeout=30s'])
+      const ip = await kubectl(['-n', 'default', 'get', 'pod', 'silent', '-o', 'jsonpath={.status.podIP}'])
+      const slow = { url: `https://${ip}:8443/inject`, caBundle: clientConfig.caBundle }
+      await patch({ op: 'replace', path: HOOK, value: slow }, { op: 'replace', path: '/webhooks/0/timeoutSeconds', value: 1 })
+      await refused('nothing answers', /failed calling webhook "inject\.postern\.dev".*(?:deadline exceeded|Timeout exceeded)/)
+      await patch({ op: 'replace', path: HOOK, value: clientConfig })
+
+      await kubectl(['-n', 'postern-system', 'scale', 'deployment/postern-controller', '--replicas=0'])
+      await refused('nobody is there', /failed calling webhook "inject\.postern\.dev".*(?:connection refused|no endpoints available)/)
+      await kubectl(['-n', 'postern-system', 'scale', 'deployment/postern-controller', '--replicas=1'])
+      await eventually(
+        'a pod again',
+        () => dryRun('golden', trial),
+        ({ stdout }) => stdout.includes('"postern"'),
+        90,
+      )
+    },
+  )
 })
