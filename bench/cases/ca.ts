@@ -1,6 +1,8 @@
 /** What a certificate costs the authority: attested, renewed, renewed on a connection of its own; memory with many on record; time to be ready. */
 import { createHash, generateKeyPairSync } from 'node:crypto'
 import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import process from 'node:process'
 import { makeJoinToken } from '#ca/attest/join-token'
 import { openSqliteStore } from '#ca/store/sqlite-store'
 import type { Issuance } from '#ca/store/store'
@@ -25,6 +27,8 @@ export interface AuthorityResult {
   readonly rssFilled: number
   /** µs, by `openssl speed`: what nobody who signs and verifies once can be below. */
   readonly opensslMicros: number | undefined
+  /** µs for a request verified and a certificate signed by Go's crypto/x509, in memory; undefined where Go is not here. */
+  readonly goMicros: number | undefined
 }
 
 export interface AuthorityOptions {
@@ -74,6 +78,7 @@ export async function measureAuthority({ program, folder, quick }: AuthorityOpti
     rssReady,
     rssFilled: await measureFilled(authority, running),
     opensslMicros: opensslMicros(),
+    goMicros: goMicros(folder),
   }
 }
 
@@ -167,4 +172,13 @@ function opensslMicros(): number | undefined {
   const { stdout, status } = spawnSync('openssl', ['speed', '-seconds', '1', 'ecdsap256'], { encoding: 'utf8' })
   const [, sign, verify] = /ecdsa \(nistp256\)\s+([\d.]+)s\s+([\d.]+)s/.exec(stdout) ?? []
   return status === 0 && sign !== undefined && verify !== undefined ? (Number(sign) + Number(verify)) * 1e6 : undefined
+}
+
+function goMicros(folder: string): number | undefined {
+  const program = join(folder, 'certificate-floor')
+  const source = join(import.meta.dirname, '../contenders/certificate-floor.go')
+  const env = { ...process.env, GO111MODULE: 'off', GOTOOLCHAIN: 'local', GOMAXPROCS: '1' }
+  if (spawnSync('go', ['build', '-o', program, source], { stdio: 'ignore', env }).status !== 0) return undefined
+  const { stdout, status } = spawnSync(program, { encoding: 'utf8', env })
+  return status === 0 ? Number(stdout) : undefined
 }
