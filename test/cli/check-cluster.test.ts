@@ -263,6 +263,19 @@ test('pods that are to stay outside, or are over, are no fault', async () => {
   assert.equal((await look(api))('cluster-uninjected').status, 'passed')
 })
 
+test('where the API server injects by itself no webhook of ours is missed, and the trial chooses nothing', async () => {
+  await using api = await startKubeApi(100)
+  const { bodies } = wellMesh(api)
+  api.remove(AT.mutating, 'postern')
+  api.put(resource('admissionregistration.k8s.io', 'mutatingadmissionpolicybindings'), { metadata: { name: 'postern' } })
+  const found = await look(api)
+  assert.equal(found('cluster-webhook').status, 'passed')
+  assert.equal(found('cluster-injection').status, 'passed')
+  assert.doesNotMatch(bodies[0]?.body ?? '', /"annotations"/)
+  api.remove(AT.validating, 'postern')
+  assert.equal((await look(api))('cluster-webhook').status, 'failed')
+})
+
 test('without a labelled namespace nothing is created; without an API server nothing else is looked at', async () => {
   await using api = await startKubeApi(100)
   const { bodies } = wellMesh(api)

@@ -51,11 +51,11 @@ interface Configuration extends KubeObject {
   readonly webhooks?: readonly { readonly name: string; readonly clientConfig?: { readonly caBundle?: string } }[]
 }
 
-/** @param bundle of the mesh, PEM; undefined if it could not be read */
+/** @param byPolicy the API server injects by itself @param bundle of the mesh, PEM; undefined if it could not be read */
 export function judgeWebhook(
   mutating: readonly Configuration[],
   validating: readonly Configuration[],
-  policyBindings: readonly KubeObject[],
+  byPolicy: boolean,
   bundle: string | undefined,
 ): CheckResult {
   const problems: string[] = []
@@ -64,10 +64,9 @@ export function judgeWebhook(
     ['ValidatingWebhookConfiguration', 'policies.postern.dev', validating],
   ] as const) {
     const hook = among.flatMap(({ webhooks = [] }) => webhooks).find((one) => one.name === name)
-    // Injection by a MutatingAdmissionPolicy does without a webhook.
-    const byPolicy = kind === 'MutatingWebhookConfiguration' && policyBindings.some(({ metadata }) => metadata.name.startsWith('postern'))
     if (hook === undefined) {
-      if (!byPolicy) problems.push(`There is no webhook ${name} in any ${kind}.`)
+      // Injection by a MutatingAdmissionPolicy does without a webhook.
+      if (!byPolicy || kind !== 'MutatingWebhookConfiguration') problems.push(`There is no webhook ${name} in any ${kind}.`)
       continue
     }
     const trusted = Buffer.from(hook.clientConfig?.caBundle ?? '', 'base64').toString()

@@ -93,11 +93,14 @@ async function* checkAll(client: KubeClient, namespace: string, time: number): A
     ;({ words, bundle } = mesh as { words: InjectionWords; bundle: string })
     yield await asked('cluster-trust', async () => trustOf(words, bundle))
   }
+  // Older clusters have no such kind.
+  const bindings = await list(client, group('admissionregistration.k8s.io', 'mutatingadmissionpolicybindings')).catch(() => [])
+  const byPolicy = bindings.some(({ metadata }) => metadata.name.startsWith('postern'))
   yield await asked('cluster-webhook', async () =>
     judgeWebhook(
       await list(client, group('admissionregistration.k8s.io', 'mutatingwebhookconfigurations')),
       await list(client, group('admissionregistration.k8s.io', 'validatingwebhookconfigurations')),
-      await list(client, group('admissionregistration.k8s.io', 'mutatingadmissionpolicybindings')).catch(() => []),
+      byPolicy,
       bundle,
     ),
   )
@@ -111,7 +114,7 @@ async function* checkAll(client: KubeClient, namespace: string, time: number): A
     yield skipped('cluster-injection', why)
     yield skipped('cluster-uninjected', why)
   } else {
-    yield await asked('cluster-injection', async () => tryInjection(client, first))
+    yield await asked('cluster-injection', async () => tryInjection(client, first, byPolicy))
     yield await asked('cluster-uninjected', async () => {
       const pods = (await list<KubeObject & Pod>(client, core('pods'))).filter(({ metadata }) =>
         labelled.includes(metadata.namespace ?? ''),
@@ -215,8 +218,11 @@ const TRIAL: Pod = {
   },
 }
 
-async function tryInjection(client: KubeClient, namespace: string): Promise<CheckResult> {
-  const pod = await client.dryRun<Pod>(core('pods', namespace), { apiVersion: 'v1', kind: 'Pod', ...TRIAL })
+/** @param byPolicy the API server injects by itself, and knows no annotations */
+async function tryInjection(client: KubeClient, namespace: string, byPolicy: boolean): Promise<CheckResult> {
+  const { annotations, ...plain } = TRIAL.metadata ?? {}
+  const metadata = byPolicy ? plain : { ...plain, annotations }
+  const pod = await client.dryRun<Pod>(core('pods', namespace), { apiVersion: 'v1', kind: 'Pod', ...TRIAL, metadata })
   const injected = pod.spec.initContainers?.some(({ name }) => name === 'postern') === true
   return judged('cluster-injection', injected ? [] : [`A pod that was created in ${namespace} for trial came back without a sidecar.`])
 }
