@@ -60,6 +60,7 @@ export function createSvidTemplate(authority: SigningAuthority): SvidTemplate {
   const fixedExtensions = Buffer.concat([NOT_AN_AUTHORITY, DIGITAL_SIGNATURE, SERVER_AND_CLIENT])
   const authorityKeyId = extension('551d23', derElement(0x30, derElement(0x80, Buffer.from(authority.keyId, 'hex'))))
   const nextSerial = createSerials()
+  const validityOf = createValidities()
   return {
     sign({ id, spki, now, ttl, dnsNames = [] }) {
       const notBefore = wholeSeconds(Math.max(now - BACKDATE_MS, authority.notBefore))
@@ -84,7 +85,7 @@ export function createSvidTemplate(authority: SigningAuthority): SvidTemplate {
         VERSION_3,
         derElement(0x02, serial),
         beforeValidity,
-        derElement(0x30, derTime(notBefore), derTime(notAfter)),
+        validityOf(notBefore, notAfter),
         subject,
         spki,
         derElement(0xa3, extensions),
@@ -113,6 +114,16 @@ function createSerials(): () => Buffer {
     // RFC 5280 §4.1.2.2: positive, and always of one length; 126 random bits.
     serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40
     return serial
+  }
+}
+
+/** What is signed in the same second for as long has the same validity. */
+function createValidities(): (notBefore: number, notAfter: number) => Buffer {
+  let last: { readonly notBefore: number; readonly notAfter: number; readonly der: Buffer } | undefined
+  return (notBefore, notAfter) => {
+    if (last?.notBefore !== notBefore || last.notAfter !== notAfter)
+      last = { notBefore, notAfter, der: derElement(0x30, derTime(notBefore), derTime(notAfter)) }
+    return last.der
   }
 }
 

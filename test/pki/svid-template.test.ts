@@ -100,6 +100,27 @@ test('times beyond 2049 are written as GeneralizedTime', async () => {
   }
 })
 
+test('each leaf has its own times, whatever the one before it had', async () => {
+  const now = Date.UTC(2026, 5, 1, 12)
+  const mesh = await createTestMesh('example.org', { now })
+  const template = createSvidTemplate(signingOf(mesh.issuer))
+  const spki = spkiOf(await generatePrivateKey('P-256'))
+  const id = idOf('spiffe://example.org/ns/shop/sa/cart')
+  const asked = [
+    [now, HOUR],
+    [now, HOUR],
+    [now + 1000, HOUR],
+    [now + 1000, 2 * HOUR],
+    [now, HOUR],
+  ] as const
+  for (const [at, ttl] of asked) {
+    const { certificate, notBefore, notAfter } = template.sign({ id, spki, now: at, ttl })
+    const { validFromDate, validToDate } = new X509Certificate(certificate)
+    assert.deepEqual([validFromDate.getTime(), validToDate.getTime()], [notBefore, notAfter])
+    assert.equal(notAfter, at + ttl)
+  }
+})
+
 test('no leaf begins before or ends after its authority', async () => {
   const now = Date.now()
   const authority = await createAuthority({ trustDomain: 'example.org', kind: 'root', notBefore: now - 10_000, notAfter: now + 60_000 })
