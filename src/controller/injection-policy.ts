@@ -10,7 +10,7 @@ import type { InjectionSettings } from './inject/settings.ts'
 import { type KubeManifest, meta } from './manifest.ts'
 
 const NAME = 'postern-inject'
-const TOKEN = { name: 'name-of-the-service', namespace: 'namespace-of-the-pod', label: 'labels-of-the-pod', port: 9 } as const
+const TOKEN = { name: 'name-of-the-service', namespace: 'namespace-of-the-pod', label: 'labels-of-the-pod', port: 65_535 } as const
 const KINDS = ['startup', 'readiness', 'liveness'] as const
 
 /** @param pods selectors of namespaces and pods */
@@ -61,9 +61,7 @@ const INJECTED = `has(object.metadata.annotations) && '${OWN.injected}' in objec
 const PORT_TEXT = `object.spec.containers.map(c, has(c.ports) ? c.ports.filter(p, !has(p.protocol) || p.protocol == 'TCP').map(p, string(p.containerPort)).join(',') : '').filter(s, s != '').join(',')`
 const FLAT = `(${PORT_TEXT}) == '' ? [] : (${PORT_TEXT}).split(',')`
 
-function variables({ interception }: InjectionSettings): readonly object[] {
-  const listen = interception === 'redirect' ? `'[::]:' + string(${SIDECAR_PORTS.inbound} + variables.flat.indexOf(p))` : `'pod:' + p`
-  const entry = `'{"listen":"' + ${listen} + '","app":"127.0.0.1:' + p + '","protocol":"http1"}'`
+function variables(settings: InjectionSettings): readonly object[] {
   return [
     { name: 'flat', expression: FLAT },
     { name: 'names', expression: 'object.spec.containers.map(c, c.name)' },
@@ -72,7 +70,7 @@ function variables({ interception }: InjectionSettings): readonly object[] {
     { name: 'service', expression: SERVICE },
     // Keys and values of labels need no escapes in JSON.
     { name: 'labelText', expression: `variables.labels.map(k, '"' + k + '":"' + variables.labels[k] + '"').join(',')` },
-    { name: 'inbound', expression: `variables.flat.map(p, ${entry}).join(',')` },
+    { name: 'inbound', expression: `variables.flat.map(p, ${inboundEntry(documentOf(settings))}).join(',')` },
     ...KINDS.map((kind) => ({ name: `${kind}Probes`, expression: probeText(kind) })),
     {
       name: 'probes',
@@ -145,9 +143,28 @@ function planOf({ interception }: InjectionSettings, ports: readonly number[]): 
   }
 }
 
+/** Of a pod with one port. */
+function documentOf(settings: InjectionSettings): string {
+  return injectPod({ spec: { containers: [] } }, planOf(settings, [TOKEN.port]), settings).metadata?.annotations?.[OWN.document] ?? ''
+}
+
+function inboundIn(document: string): string {
+  return /"inbound":\[\{[^}]*\}\],/.exec(document)?.[0] ?? ''
+}
+
+/** The entry of a port `p`: the sidecar's port is the first one and as many further as `p` stands behind others. */
+function inboundEntry(document: string): string {
+  const entry = inboundIn(document).slice('"inbound":['.length, -'],'.length)
+  const own = `string(${SIDECAR_PORTS.inbound} + variables.flat.indexOf(p))`
+  return entry
+    .split(new RegExp(`(${TOKEN.port}|${SIDECAR_PORTS.inbound})`))
+    .map((piece) => (piece === String(TOKEN.port) ? 'p' : piece === String(SIDECAR_PORTS.inbound) ? own : literal(piece)))
+    .join(' + ')
+}
+
 /** The document with expressions in place of what is the pod's own. */
 function documentText(document: string): string {
-  const inbound = /"inbound":\[\{[^}]*\}\],/.exec(document)?.[0] ?? ''
+  const inbound = inboundIn(document)
   const parts: readonly (readonly [text: string, expression: string])[] = [
     [`"${TOKEN.name}"`, `'"' + variables.service + '"'`],
     [`"${TOKEN.namespace}"`, `'"' + request.namespace + '"'`],

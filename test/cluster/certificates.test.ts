@@ -102,6 +102,18 @@ test('certificates from the cluster, on a real Kubernetes', { skip: CLUSTER_MISS
       ...['--ca-storage', 'none', '--replicas', '1', '--trust-bundle', SIGNER, '--pod-certificates', ...more],
     )
 
+  /** What a pod would become, but for names that the API server draws. */
+  const injected = async (): Promise<object> => {
+    const { status, stdout, stderr } = await cluster.kubectl(['create', '--dry-run=server', '-o', 'json', '-f', '-'], SAMPLE)
+    assert.equal(status, 0, stderr)
+    const pod = JSON.parse(stdout.replaceAll(/kube-api-access-\w+/g, 'kube-api-access')) as {
+      spec: object
+      metadata: { annotations: Record<string, string> }
+    }
+    return { spec: pod.spec, document: JSON.parse(pod.metadata.annotations['postern.dev/sidecar'] ?? '{}') as object }
+  }
+  let byWebhook: object = {}
+
   await t.test('a labelled namespace’s pods come up with certificates that the kubelet asked for, and without a token', async () => {
     postern('certs', 'init', join(folder, 'authority'), '--trust-domain', 'example.org')
     const manifests = install()
@@ -117,6 +129,7 @@ test('certificates from the cluster, on a real Kubernetes', { skip: CLUSTER_MISS
     await applied([workload('cart', 'shop', images.app), workload('catalog', 'shop', images.app)].join('---'))
     await ready('shop', 'deployment/cart')
     await ready('shop', 'deployment/catalog')
+    byWebhook = await injected()
     const sources = await kubectl(
       '-n',
       'shop',
@@ -180,7 +193,56 @@ test('certificates from the cluster, on a real Kubernetes', { skip: CLUSTER_MISS
     const older = await apply(bundle(4))
     assert.match(older.stderr, /sequence 4, and 5 is in force: an older one is not taken/)
   })
+
+  await t.test('`--injection policy` makes the same pod without the webhook, and its pods call each other', async () => {
+    await applied(install('--injection', 'policy'))
+    await kubectl('delete', 'mutatingwebhookconfiguration', 'postern')
+    // A policy acts some moments after it is written: first the refusal is seen, which nobody else makes.
+    const annotated = SAMPLE.replace('labels:', 'annotations: { postern.dev/interception: loopback }, labels:')
+    const dryRun = (pod: string): Promise<Ran> => cluster.kubectl(['create', '--dry-run=server', '-f', '-'], pod)
+    await eventually(
+      'the refusal in words',
+      () => dryRun(annotated),
+      ({ stderr }) => /injects all pods alike .* annotations below postern\.dev\/ need the webhook/.test(stderr),
+    )
+    const byPolicy = await eventually(
+      'the sidecar',
+      () => injected(),
+      (seen) => JSON.stringify(seen).includes('postern-init'),
+    )
+    assert.deepEqual(byPolicy, byWebhook)
+    for (const [was, is, words] of REFUSED) assert.match((await dryRun(SAMPLE.replace(was, is))).stderr, words)
+    await applied(`apiVersion: v1\nkind: Namespace\nmetadata: { name: plain, labels: { postern.dev/inject: enabled } }\n`)
+    await applied(policy('plain', '/items'))
+    await applied([workload('cart', 'plain', images.app), workload('catalog', 'plain', images.app)].join('---'))
+    await ready('plain', 'deployment/cart')
+    await ready('plain', 'deployment/catalog')
+    assert.equal(await calls('plain', '/items'), '200 {"path":"/items","caller":"spiffe://example.org/ns/plain/sa/cart"}')
+    assert.match(await call('plain', 'cart', 'http://catalog.plain:8080/secret'), /^403 /)
+  })
 })
+
+/** Every kind of thing that injection looks at. */
+const SAMPLE = `
+apiVersion: v1
+kind: Pod
+metadata: { name: sample, namespace: shop, labels: { app: web, tier.example/of: "a_b" } }
+spec:
+  initContainers: [{ name: own, image: example.org/own:1 }]
+  containers:
+    - name: app
+      image: example.org/app:1
+      ports: [{ containerPort: 8080, name: http }, { containerPort: 9090 }, { containerPort: 53, protocol: UDP }]
+      startupProbe: { httpGet: { path: '/a"b\\c', port: 9090 }, timeoutSeconds: 4 }
+      readinessProbe: { httpGet: { port: http }, periodSeconds: 1 }
+      livenessProbe: { exec: { command: [x] } }
+    - { name: second, image: example.org/app:1, ports: [{ containerPort: 7070 }], livenessProbe: { httpGet: { path: /l, port: 6060 } } }
+`
+const REFUSED: readonly (readonly [was: string, is: string, words: RegExp])[] = [
+  ['exec: { command: [x] }', 'tcpSocket: { port: 8080 }', /probes of the kinds tcpSocket and grpc.* need the webhook/],
+  ['containerPort: 7070', 'containerPort: 7443', /is one that the sidecar needs/],
+  ['containerPort: 7070', 'containerPort: 8080', /declared twice/],
+]
 
 const LIST_BUNDLES = 'console.log(require("node:fs").readdirSync("/run/postern/mesh/current/federation").join())'
 

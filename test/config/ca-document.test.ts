@@ -240,6 +240,16 @@ test('every fault has its file, line, column and code', () => {
       /^ca\.yaml:8:27: .*\[0\]`: say how/,
     ],
     [oidc('id: spiffe://example.org/ci'), /^ca\.yaml:9:\d+: `spec\.attest\.oidc\[0\]\.id`: whoever has a token.*UNSAFE/],
+    [attest('    podCertificate: {}\n'), /`spec\.attest\.podCertificate\.by`|`by`/],
+    [
+      attest('    joinToken: {}\n    podCertificate: { by: spiffe://other.example/a }\n'),
+      /`spiffe:\/\/other\.example\/a` is of another trust domain.*UNSAFE/,
+    ],
+    [attest('    podCertificate: { by: "spiffe://example.org" }\n'), /the ID of a trust domain/],
+    [
+      attest('    joinToken: {}\n    podCertificate: { by: spiffe://example.org/c, id: "spiffe://example.org/{namespace}" }\n'),
+      /without `\{serviceAccount\}`.*UNSAFE/,
+    ],
     [oidc('id: "spiffe://example.org/{sub}"'), /no fact `sub`.*Did you mean `\{claims\.sub\}`/],
     [oidc('id: "spiffe://example.org/{claims.}"'), /no fact `claims\.`/],
     [oidc('id: "spiffe://example.org/{claims.sub}", jwks: {}'), /takes either `file`, or `url`/],
