@@ -44,14 +44,14 @@ export async function compareCpu(
   { quick, upstream }: Bench,
   running: readonly Running[],
   load: Load,
-  { connections, closeEach = false, warm = true }: { readonly connections: number; readonly closeEach?: boolean; readonly warm?: boolean },
+  { connections, closeEach = false }: { readonly connections: number; readonly closeEach?: boolean },
 ): Promise<CpuResult[]> {
   return measureCpu(running, {
     load,
     upstream,
     rounds: quick ? 1 : 9,
     seconds: quick ? 1 : 3,
-    warmUp: warm ? (quick ? 0.5 : 1) : 0,
+    warmUp: quick ? 0.5 : 1,
     connections,
     closeEach,
     patience: quick ? 0 : 240,

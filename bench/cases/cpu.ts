@@ -110,7 +110,7 @@ export async function measureCpu(contenders: readonly Running[], options: CpuOpt
   const all = contenders.map((contender) => ({ contender, turns: [] as Turn[] }))
   const take = createPatientTurn(options)
   const seconds = (contender: Running): number => Math.ceil(contender.warmUpSeconds * options.warmUp)
-  if (options.warmUp > 0) for (const { contender } of all) await turn(contender, { ...options, seconds: seconds(contender) })
+  for (const { contender } of all) await turn(contender, { ...options, seconds: seconds(contender) })
   for (let round = 0; round < options.rounds; round++) {
     for (const { contender, turns } of all) {
       turns.push(await take(contender))

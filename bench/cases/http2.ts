@@ -28,7 +28,7 @@ export async function http2(bench: Bench): Promise<CaseReport> {
     headers: ['content-type: application/grpc', 'te: trailers'],
   }
   const requests = await compareCpu(bench, running, during(get), { connections: CONNECTIONS })
-  const calls = await compareCpu(bench, running, during(unary), { connections: CONNECTIONS, warm: !bench.quick })
+  const calls = await compareCpu(bench, running, during(unary), { connections: CONNECTIONS })
   const judged = (what: string, results: typeof requests): CaseReport['rows'][number] =>
     judgeRatios(what, byName(results).get(ours.name) ?? Number.NaN, byName(results), BUDGETS, 'µs')
   return {
