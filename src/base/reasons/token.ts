@@ -77,7 +77,8 @@ export const tokenReasons = {
   },
   ERR_TOKEN_REVIEW_UNAVAILABLE: {
     what: 'The Kubernetes API server could not be asked whether the token still counts, and its last answer is too old.',
-    remedy: 'The detail says what it answered; our own service account needs the role `system:auth-delegator`. The request can be sent again.',
+    remedy:
+      'The detail says what it answered; our own service account needs the role `system:auth-delegator`. The request can be sent again.',
   },
   ERR_TOKEN_BUSY: {
     what: 'More requests wait for the keys, or for the review, of their tokens than may.',
