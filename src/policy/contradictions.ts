@@ -19,7 +19,8 @@ function neverHolds(literals: readonly Literal[]): string | undefined {
 }
 
 function textContradiction(literals: readonly Literal[]): string | undefined {
-  const facts = new Set(literals.flatMap(({ criterion }) => (criterion.kind === 'string' ? [criterion.fact] : [])))
+  // What is only negated holds as well of a caller that has no such name at all.
+  const facts = new Set(literals.flatMap(({ criterion, negated }) => (criterion.kind === 'string' && !negated ? [criterion.fact] : [])))
   for (const fact of facts) {
     if (valuesLeft(literals, fact)?.length === 0) return `nothing that \`${fact}\` can be passes all that is asked of it`
     const affixes = conflictingAffixes(literals, fact)
