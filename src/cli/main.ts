@@ -26,6 +26,11 @@ async function main(args: readonly string[], io: CommandIo): Promise<ExitStatus>
     io.stdout.write(await overview())
     return 0
   }
+  if (name === '--version' || name === '-V' || name === 'version') {
+    const { VERSION } = await import('./version.ts')
+    io.stdout.write(`postern ${VERSION} (Node ${process.version})\n`)
+    return 0
+  }
   const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (load === undefined) {
     const meant = nearest(name, Object.keys(COMMANDS))
@@ -50,7 +55,7 @@ async function runCommand(command: Command, args: readonly string[], io: Command
 
 async function overview(): Promise<string> {
   const rows = await Promise.all(Object.entries(COMMANDS).map(async ([name, load]) => `  ${name.padEnd(10)} ${(await load()).summary}`))
-  return `postern: authorizes service-to-service traffic\n\n${rows.join('\n')}\n\nEach has --help with an example.\n`
+  return `postern: authorizes service-to-service traffic\n\n${rows.join('\n')}\n\nEach has --help with an example; --version says which this is.\n`
 }
 
 function report(error: unknown, io: CommandIo): ExitStatus {
