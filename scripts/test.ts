@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
+import { pathToFileURL } from 'node:url'
 
 const ROOT = join(import.meta.dirname, '..')
 /** A file that hangs must fail the run, not hold it up for good. */
@@ -27,6 +28,7 @@ async function run(files: readonly string[], flags: readonly string[]): Promise<
   const runner = spawn(
     process.execPath,
     [
+      `--import=${pathToFileURL(join(ROOT, 'test/support/property-seed.ts')).href}`,
       '--test',
       '--test-reporter=spec',
       `--test-concurrency=${Math.max(2, availableParallelism())}`,

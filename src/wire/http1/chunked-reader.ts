@@ -30,6 +30,7 @@ type State =
   | 'blank'
   | 'extensionName'
   | 'extension'
+  | 'extensionBlank'
   | 'quoted'
   | 'escaped'
   | 'sizeLf'
@@ -155,10 +156,14 @@ class ChunkedReader implements BodyReader {
         else this.#fail('control character in an extension')
         return
       default:
-        if (code === CR) this.#state = 'sizeLf'
+        // RFC 9112 §7.1.1 has blanks around `;` and `=`, none before the end of the line.
+        if (code === CR && this.#state === 'extensionBlank') this.#fail('blank at the end of an extension')
+        else if (code === CR) this.#state = 'sizeLf'
         else if (code === SEMICOLON) this.#state = 'extensionName'
         else if (code === QUOTE) this.#state = 'quoted'
-        else if (TOKEN[code] !== 1 && code !== EQUALS && code !== SP && code !== HTAB) this.#fail('extension is malformed')
+        else if (code === SP || code === HTAB) this.#state = 'extensionBlank'
+        else if (TOKEN[code] === 1 || code === EQUALS) this.#state = 'extension'
+        else this.#fail('extension is malformed')
     }
   }
 
