@@ -42,15 +42,6 @@ export function optional<T>(reader: Reader<T>, fallback?: T): Field<T | undefine
   return { reader, required: false, fallback }
 }
 
-/** A word that is known but not implemented yet. `instead` ends the sentence: what to do in this version. */
-export function notYet(what: string, instead: string): Field<undefined> {
-  const reader: Reader<undefined> = {
-    read: (value, place) =>
-      complain(place, value.at, 'ERR_CONFIG_NOT_YET', `\`${place.path}\`: ${what} is not in this version; ${instead}.`),
-  }
-  return { reader, required: false, fallback: undefined }
-}
-
 /** Reports an error and is undefined, so that a reader can return it. */
 export function complain(place: Place, at: Location, code: ReasonCode, message: string, suggestion?: string): undefined {
   place.problems.push({ severity: 'error', code, message, at, ...(suggestion === undefined ? {} : { suggestion }) })

@@ -25,17 +25,14 @@ export function text(form: string, pattern = /^[^\0]+$/u): Reader<string> {
   }
 }
 
-/** One of `words`. `later`: words that are known but not implemented. */
-export function word<const W extends string>(words: readonly W[], later: readonly string[] = []): Reader<W> {
+/** One of `words`. */
+export function word<const W extends string>(words: readonly W[]): Reader<W> {
   const form = words.length === 1 ? `\`${words[0]}\`` : `one of ${words.map((one) => `\`${one}\``).join(', ')}`
   return {
     read(value, place) {
       const found = textOf(value)
       const known = words.find((one) => one === found)
       if (known !== undefined) return known
-      if (found !== undefined && later.includes(found)) {
-        return complain(place, value.at, 'ERR_CONFIG_NOT_YET', `\`${place.path}: ${found}\` is not in this version; it must be ${form}.`)
-      }
       return refuseValue(place, value, form, found === undefined ? undefined : nearest(found, words))
     },
   }

@@ -12,7 +12,7 @@ import process from 'node:process'
 import { test } from 'node:test'
 import { requestSvid } from '#pki/request-svid'
 import { decodeRequest } from '#pki/svid-request'
-import { type Cluster, CLUSTER_MISSING, eventually, openCluster, type Ran } from '../support/cluster.ts'
+import { CLUSTER_MISSING, eventually, clusterFor, type Ran } from '../support/cluster.ts'
 import { createTestMesh } from '../support/authority.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -66,13 +66,8 @@ function policy(namespace: string, path: string): string {
 }
 
 test('certificates from the cluster, on a real Kubernetes', { skip: CLUSTER_MISSING, timeout: 240_000 }, async (t) => {
-  let opened: Cluster
-  try {
-    opened = await openCluster()
-  } catch (error) {
-    return t.skip(`the node does not come up here: ${String((error as { stderr?: string }).stderr ?? error).slice(-500)}`)
-  }
-  using cluster = opened
+  using cluster = await clusterFor(t)
+  if (cluster === undefined) return
   const { images } = cluster
   const folder = mkdtempSync(join(tmpdir(), 'postern-cluster-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import process from 'node:process'
 import { test, type TestContext } from 'node:test'
-import { type Cluster, CLUSTER_MISSING, eventually, openCluster, type Ran } from '../support/cluster.ts'
+import { type Cluster, CLUSTER_MISSING, eventually, clusterFor, type Ran } from '../support/cluster.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 
@@ -87,13 +87,8 @@ const STEPS: readonly Expected[] = [
 ]
 
 test('the guide of Kubernetes, command by command', { skip: CLUSTER_MISSING, timeout: 280_000 }, async (t) => {
-  let opened: Cluster
-  try {
-    opened = await openCluster()
-  } catch (error) {
-    return t.skip(`the node does not come up here: ${String((error as { stderr?: string }).stderr ?? error).slice(-500)}`)
-  }
-  using cluster = opened
+  using cluster = await clusterFor(t)
+  if (cluster === undefined) return
   const run = workplace(t, cluster)
   assert.equal(GUIDE.length, STEPS.length, 'each block of the guide has its step here')
   for (const [index, script] of GUIDE.entries()) {

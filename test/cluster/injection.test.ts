@@ -8,7 +8,7 @@ import process from 'node:process'
 import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import type { Pod } from '#controller/inject/pod'
-import { type Cluster, CLUSTER_MISSING, eventually, openCluster, type Ran } from '../support/cluster.ts'
+import { CLUSTER_MISSING, eventually, clusterFor, type Ran } from '../support/cluster.ts'
 import { GOLDEN_CASES, GOLDEN_SETTINGS, podOf, readGolden } from '../support/golden-pods.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -71,13 +71,8 @@ function compare(name: string, golden: Pod, stored: Pod, image: string, namespac
 }
 
 test('injection on a real API server', { skip: CLUSTER_MISSING, timeout: 280_000 }, async (t) => {
-  let opened: Cluster
-  try {
-    opened = await openCluster()
-  } catch (error) {
-    return t.skip(`the node does not come up here: ${String((error as { stderr?: string }).stderr ?? error).slice(-500)}`)
-  }
-  using cluster = opened
+  using cluster = await clusterFor(t)
+  if (cluster === undefined) return
   const { images } = cluster
   const folder = mkdtempSync(join(tmpdir(), 'postern-injection-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))

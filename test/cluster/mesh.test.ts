@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { test, type TestContext } from 'node:test'
-import { type Cluster, CLUSTER_MISSING, eventually, openCluster, type Ran } from '../support/cluster.ts'
+import { CLUSTER_MISSING, eventually, clusterFor, type Ran } from '../support/cluster.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 
@@ -56,14 +56,8 @@ const READERS = {
 }
 
 test('on a real Kubernetes', { skip: CLUSTER_MISSING, timeout: 280_000 }, async (t) => {
-  let opened: Cluster
-  try {
-    opened = await openCluster()
-  } catch (error) {
-    // Kernels differ in what they let a node do; what it printed says why.
-    return t.skip(`the node does not come up here: ${String((error as { stderr?: string }).stderr ?? error).slice(-500)}`)
-  }
-  using cluster = opened
+  using cluster = await clusterFor(t)
+  if (cluster === undefined) return
   const { images } = cluster
   const folder = mkdtempSync(join(tmpdir(), 'postern-cluster-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))

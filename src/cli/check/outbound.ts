@@ -1,14 +1,14 @@
 /** Checks of the destinations: that they have addresses, take our certificate, and show the one that is expected. */
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
-import { connect, type TLSSocket } from 'node:tls'
+import { connect } from 'node:tls'
 import { formatAddress, type TcpAddress } from '#base/units'
 import type { OutboundConfig, SidecarConfig } from '#config/sidecar-config'
 import type { Identity } from '#config/snapshot'
 import { verifyPeerSocket } from '#pki/peer-from-socket'
 import { clientTlsOptions } from '#pki/tls-options'
 import { type CheckResult, judged, skipped } from './catalogue.ts'
-import { explainConnect } from './probe.ts'
+import { outcome, explainConnect } from './probe.ts'
 
 /** Ms for connection and handshake together. */
 const DIAL_TIMEOUT = 5_000
@@ -105,19 +105,4 @@ async function dial(
   } finally {
     socket.destroy()
   }
-}
-
-/** Undefined once `event` came; the code of an error; `closed`; or `ETIMEDOUT` after `timeout` ms. */
-async function outcome(socket: TLSSocket, event: string | undefined, timeout: number): Promise<string | undefined> {
-  const { promise, resolve } = Promise.withResolvers<string | undefined>()
-  const timer = setTimeout(() => resolve('ETIMEDOUT'), timeout)
-  if (event !== undefined) socket.once(event, () => resolve(undefined))
-  socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
-  socket.once('close', () => resolve('closed'))
-  socket.once('end', () => resolve('closed'))
-  // Without a reader neither alert nor end arrives.
-  socket.resume()
-  const found = await promise
-  clearTimeout(timer)
-  return found
 }

@@ -14,7 +14,7 @@ import { createLog } from '#telemetry/log'
 import { usage } from '../arguments.ts'
 import { type CheckResult, judged, passed, skipped } from './catalogue.ts'
 import { checkConfiguration } from './configuration.ts'
-import { explainConnect, probe } from './probe.ts'
+import { outcome, explainConnect, probe } from './probe.ts'
 
 export interface PeerCheckOptions {
   readonly address: TcpAddress
@@ -168,19 +168,4 @@ function explainHandshake(code: string, alpn: string | undefined): string {
   if (code === 'closed' || code === 'ECONNRESET')
     return `it closed the connection during the handshake: too many connections, no TLS, or not a sidecar (${code})`
   return code
-}
-
-/** Undefined once `event` came; the code of an error; `closed`; or `ETIMEDOUT` after `timeout` ms. */
-async function outcome(socket: TLSSocket, event: string | undefined, timeout: number): Promise<string | undefined> {
-  const { promise, resolve } = Promise.withResolvers<string | undefined>()
-  const timer = setTimeout(() => resolve('ETIMEDOUT'), timeout)
-  if (event !== undefined) socket.once(event, () => resolve(undefined))
-  socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
-  socket.once('close', () => resolve('closed'))
-  socket.once('end', () => resolve('closed'))
-  // Without a reader neither alert nor end arrives.
-  socket.resume()
-  const found = await promise
-  clearTimeout(timer)
-  return found
 }

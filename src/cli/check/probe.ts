@@ -1,5 +1,6 @@
 /** Tries of addresses: whether something takes connections there, and whether we could listen there ourselves. */
 import { connect, createServer } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { type Address, formatAddress } from '#base/units'
 
 /** Ms until a connection that is neither made nor refused counts as neither. */
@@ -14,6 +15,21 @@ export function probe(address: Address): Promise<string | undefined> {
   socket.once('timeout', () => resolve('ETIMEDOUT'))
   socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
   return promise.finally(() => socket.destroy())
+}
+
+/** Undefined once `event` came; the code of an error; `closed`; or `ETIMEDOUT` after `timeout` ms. */
+export async function outcome(socket: TLSSocket, event: string | undefined, timeout: number): Promise<string | undefined> {
+  const { promise, resolve } = Promise.withResolvers<string | undefined>()
+  const timer = setTimeout(() => resolve('ETIMEDOUT'), timeout)
+  if (event !== undefined) socket.once(event, () => resolve(undefined))
+  socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+  socket.once('close', () => resolve('closed'))
+  socket.once('end', () => resolve('closed'))
+  // Without a reader neither alert nor end arrives.
+  socket.resume()
+  const found = await promise
+  clearTimeout(timer)
+  return found
 }
 
 /** Why nothing could listen there now; undefined if it could. TCP is tried, and let go again. */
