@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { globSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
+import { RUNTIME_FLAGS } from '../../scripts/build.ts'
 import { CORES, onCore } from '../environment/cores.ts'
 
 export interface MicroResult {
@@ -14,13 +15,13 @@ export interface MicroResult {
 
 const FOLDER = join(import.meta.dirname, '../micro')
 
-/** Runs the programs whose names are given, all of them without any. */
+/** Runs the programs whose names are given, all of them without any, with the flags of the program as it ships. */
 export function measureMicro(programs: readonly string[] = []): MicroResult[] {
   const files = globSync('*.ts', { cwd: FOLDER })
     .toSorted()
     .filter((file) => programs.length === 0 || programs.includes(file.replace(/\.ts$/, '')))
   return files.flatMap((file) => {
-    const output = execFileSync('taskset', onCore(CORES.proxy, process.execPath, [join(FOLDER, file)]), { encoding: 'utf8' })
+    const output = execFileSync('taskset', onCore(CORES.proxy, process.execPath, [...RUNTIME_FLAGS, join(FOLDER, file)]), { encoding: 'utf8' })
     return parseMicro(file.replace(/\.ts$/, ''), output)
   })
 }

@@ -89,10 +89,15 @@ async function measure(name: string, pass: () => Promise<void>): Promise<void> {
     if (round > 1) totals.push(total)
   }
   const median = totals.toSorted((a, b) => a - b)[Math.floor(totals.length / 2)] ?? 0
-  console.log(
-    `${name}: ${((median * 1000) / CONNECTIONS).toFixed(3)} µs a connection, ${median.toFixed(0)} ms for ${CONNECTIONS} under ${RULES} rules; the longest turn ${longest.toFixed(1)} ms`,
-  )
+  print((median * 1e6) / CONNECTIONS, `a connection ${name}`)
+  print(median * 1e6, `all of them ${name}, in turns`)
+  print(longest * 1e6, `the longest turn of ${name}`)
+}
+
+/** @param nanoseconds of processor time */
+function print(nanoseconds: number, what: string): void {
+  console.log(`${nanoseconds.toFixed(0).padStart(10)} ns  ${what}`)
 }
 
 await measure('decided again', () => registry.revalidate({} as Snapshot, 0))
-await measure('tick', () => registry.tick(1))
+await measure('looked at by the tick', () => registry.tick(1))
