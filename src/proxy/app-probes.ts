@@ -2,7 +2,8 @@
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
 import { request } from 'node:http'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
+import { connectTarget } from '#base/sockets'
 import type { ProbeConfig } from '#config/mesh-document'
 
 export interface ProbeAnswer {
@@ -12,6 +13,11 @@ export interface ProbeAnswer {
 }
 
 const HOST = '127.0.0.1'
+
+/** The app may listen on either loopback. */
+function connectTo(port: number): Socket {
+  return connect(connectTarget({ kind: 'tcp', host: 'localhost', port }))
+}
 
 /** Never throws. */
 export async function askApp({ ask, timeout }: ProbeConfig): Promise<ProbeAnswer> {
@@ -29,7 +35,7 @@ export async function askApp({ ask, timeout }: ProbeConfig): Promise<ProbeAnswer
 }
 
 async function askTcp(port: number, signal: AbortSignal): Promise<ProbeAnswer> {
-  const socket = connect({ host: HOST, port })
+  const socket = connectTo(port)
   try {
     await once(socket, 'connect', { signal })
     return { ok: true, detail: '' }
@@ -43,7 +49,7 @@ type Question<K> = Extract<ProbeConfig['ask'], { readonly kind: K }>
 
 /** As the kubelet does it: a status from 200 to 399 is good, redirects are not followed. */
 async function askHttp({ port, path, headers }: Question<'http'>, signal: AbortSignal): Promise<ProbeAnswer> {
-  const outgoing = request({ host: HOST, port, path, signal, agent: false })
+  const outgoing = request({ host: HOST, port, path, signal, createConnection: () => connectTo(port) })
   outgoing.setHeader('user-agent', 'kube-probe/postern')
   for (const { name, value } of headers) outgoing.setHeader(name, value)
   outgoing.end()
@@ -57,7 +63,7 @@ const SERVING = 1
 
 /** grpc.health.v1.Health/Check: the question is one string, the answer one number. */
 async function askGrpc({ port, service }: Question<'grpc'>, signal: AbortSignal): Promise<ProbeAnswer> {
-  const session = connectHttp2(`http://${HOST}:${port}`)
+  const session = connectHttp2(`http://${HOST}:${port}`, { createConnection: () => connectTo(port) })
   session.on('error', () => {})
   try {
     const stream = session.request(

@@ -7,6 +7,7 @@
  */
 import type { Socket } from 'node:net'
 import type { ReasonCode } from '#base/reasons'
+import { isConnectFault } from '#base/sockets'
 import type { HeaderList } from '#http/header-list'
 import { type BodyReader, type BodySink, createBodyReader } from '#wire/http1/body-reader'
 import type { HeadLimits } from '#wire/http1/limits'
@@ -285,8 +286,7 @@ export class Http1Upstream implements BodySink {
     if (this.#consumer === undefined) return this.destroy()
     const code = error.code ?? error.message
     if (code === 'ERR_UPSTREAM_CONNECT_TIMEOUT') return this.#fail(code, 'no connection in time')
-    const connecting = error.syscall === 'connect' || error.syscall === 'getaddrinfo'
-    if (connecting) return this.#fail('ERR_UPSTREAM_UNREACHABLE', code)
+    if (isConnectFault(error)) return this.#fail('ERR_UPSTREAM_UNREACHABLE', code)
     this.#fail(this.#body === undefined ? 'ERR_UPSTREAM_CLOSED' : 'ERR_UPSTREAM_TRUNCATED', code)
   }
 

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net'
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
+import { isConnectFault } from '#base/sockets'
 import type { Snapshot } from '#config/snapshot'
 import { joinHeaders } from '#http/header-list'
 import { lostTrust } from '#pki/still-trusted'
@@ -93,7 +94,7 @@ export class Http2Inbound implements LiveConnection {
         onStreamRefused: ({ reason, detail }) => void recordMalformed(listener, origin, reason, detail, 0),
         onFailure: (exchange, reason, detail) => exchange.refuse(http2Answer(reason, exchange.request?.grpc === true), reason, detail),
         onEnd: (exchange) => this.#onEnd(exchange),
-        onDownstreamFault: ({ reason, detail }) => {
+        onDownstreamFault: ({ reason, detail, code }) => {
           recordMalformed(listener, origin, reason, detail, 0)
           this.#finish()
         },
@@ -289,7 +290,7 @@ export class Http2Inbound implements LiveConnection {
     this.#app.on('error', (error: NodeJS.ErrnoException) => {
       const code = error.code ?? error.message
       if (code === 'ERR_UPSTREAM_CONNECT_TIMEOUT') fault = { reason: code, detail: '' }
-      else fault = { reason: error.syscall === 'connect' ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_CLOSED', detail: code }
+      else fault = { reason: isConnectFault(error) ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_CLOSED', detail: code }
     })
     this.#app.on('end', () => this.#app.destroy())
     this.#app.on('close', () => {

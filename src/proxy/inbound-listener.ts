@@ -2,7 +2,7 @@
  * Accepts callers of a service: paced TLS handshakes, then the verdict on the peer's certificate before the first byte is read
  * (DESIGN §5). A refused handshake is closed, recorded and counted; an admitted one becomes a connection.
  */
-import { createServer, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls'
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
@@ -16,7 +16,7 @@ import { reloadServerContext, serverTlsOptions, type TlsChoices } from '#pki/tls
 import type { ListenerMetrics, PeerMetrics } from '#telemetry/metrics'
 import { createAcceptQueue } from '#base/accept-queue'
 import { serveTcp } from './tcp-inbound.ts'
-import { boundPort, keyExchangeGroup, listen, plainAddress } from '#base/sockets'
+import { boundPort, keyExchangeGroup, listenOnEach, plainAddress } from '#base/sockets'
 import { serveHttp1 } from './http1-connection.ts'
 import { lapsedLease } from './identity-lease.ts'
 import { serveHttp2 } from './http2-inbound.ts'
@@ -76,12 +76,19 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     },
     (socket) => tlsServer.emit('connection', socket),
   )
-  const server = createServer({ pauseOnConnect: true, noDelay: true })
-  await listen(server, config.listen, 'inbound[].listen')
+  /** Undefined until every address is listened on: who comes before that is not served. */
+  let serve: ((socket: Socket) => void) | undefined
+  const make = (): Server =>
+    createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
+      socket.on('error', () => {})
+      if (serve === undefined) socket.destroy()
+      else serve(socket)
+    })
+  const servers = await listenOnEach(make, config.listen, 'inbound[].listen')
   const state: InboundListenerState = {
     ...options,
     name,
-    port: config.port ?? boundPort(server),
+    port: config.port ?? boundPort(servers[0]),
     settings: settingsOf(snapshot, options.index),
     limiter: createRateLimiter(),
     appHost: config.app.kind === 'unix' ? 'localhost' : formatAddress(config.app),
@@ -93,8 +100,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     },
   }
 
-  server.on('connection', (socket: Socket) => {
-    socket.on('error', () => {})
+  serve = (socket) => {
     // Before the handshake: a certificate that has ended is shown to nobody.
     const lapsed = lapsedLease(snapshot, clock.now())
     if (lapsed !== undefined) {
@@ -119,7 +125,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
         socket.destroy()
       },
     )
-  })
+  }
 
   function begin(socket: Socket): void {
     if (!queue.push(socket)) turnAway(socket)
@@ -146,9 +152,11 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     socket.resume()
   }
 
-  server.on('drop', () => metrics.handshake('refused', 'ERR_LIMIT_CONNECTIONS'))
-  // Later errors are of single accepts, as when no file descriptor is left: the listener goes on.
-  server.on('error', (error) => metrics.handshake('refused', error.message === '' ? 'ERR_TLS_HANDSHAKE' : 'ERR_LIMIT_CONNECTIONS'))
+  for (const server of servers) {
+    server.on('drop', () => metrics.handshake('refused', 'ERR_LIMIT_CONNECTIONS'))
+    // Later errors are of single accepts, as when no file descriptor is left: the listener goes on.
+    server.on('error', (error) => metrics.handshake('refused', error.message === '' ? 'ERR_TLS_HANDSHAKE' : 'ERR_LIMIT_CONNECTIONS'))
+  }
 
   tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     refuseHandshake(socket, handshakeReason(error), error.code ?? error.message)
@@ -219,7 +227,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
 
   return {
     name,
-    port: boundPort(server),
+    port: boundPort(servers[0]),
     apply(next) {
       if (next.identity !== snapshot.identity || next.trust !== snapshot.trust) {
         reloadServerContext(tlsServer, serverTlsOptions(next.identity, next.trust, tls))
@@ -231,7 +239,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     },
     close() {
       queue.close()
-      server.close()
+      for (const server of servers) server.close()
     },
   }
 }

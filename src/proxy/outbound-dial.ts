@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import type { Clock } from '#base/clock'
 import type { ReasonCode } from '#base/reasons'
+import { isConnectFault } from '#base/sockets'
 import type { OutboundConfig } from '#config/sidecar-config'
 import type { Snapshot } from '#config/snapshot'
 import type { Peer } from '#identity/peer'
@@ -94,7 +95,7 @@ export function createOutboundDialer(options: OutboundDialerOptions): OutboundDi
         socket.destroy()
       }, config.timeouts.connect)
       socket.once('error', (error: NodeJS.ErrnoException) => {
-        const reason = error.syscall === 'connect' ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_TLS'
+        const reason = isConnectFault(error) ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_TLS'
         fault ??= { reason, detail: `${where}: ${error.code ?? error.message}` }
       })
       socket.once('close', () => {

@@ -2,8 +2,8 @@
  * Takes the connections that the kernel redirects to us (`postern redirect`): a service of the mesh is called by mutual TLS at the same address
  * and port, and must answer as one of its own; everything else passes through as it was, or is refused, as the document says.
  */
-import { createServer, type Socket } from 'node:net'
-import { boundPort, listen, plainAddress } from '#base/sockets'
+import { createServer, type Server, type Socket } from 'node:net'
+import { boundPort, listenOnEach, plainAddress } from '#base/sockets'
 import { formatAddress } from '#base/units'
 import type { RedirectConfig } from '#config/mesh-document'
 import { DEFAULT_OUTBOUND, type OutboundConfig } from '#config/sidecar-config'
@@ -121,10 +121,7 @@ export async function openRedirectListener(options: RedirectOptions): Promise<Ou
     socket.resetAndDestroy()
   }
 
-  const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true })
-  await listen(server, config.listen, 'spec.mesh.redirect.listen')
-  server.on('error', () => {})
-  server.on('connection', (socket: Socket) => {
+  function take(socket: Socket): void {
     socket.on('error', () => {})
     const to = readDestination(socket)
     // Who connects here by itself would be sent in a circle.
@@ -144,11 +141,19 @@ export async function openRedirectListener(options: RedirectOptions): Promise<Ou
     open.connections++
     open.lane.serve(socket)
     if (!open.lane.opaque) socket.resume()
-  })
+  }
+
+  // The kernel redirects calls over IPv4 to 127.0.0.1, and those over IPv6 to ::1: `localhost` is both.
+  const make = (): Server => {
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, take)
+    server.on('error', () => {})
+    return server
+  }
+  const servers = await listenOnEach(make, config.listen, 'spec.mesh.redirect.listen')
 
   return {
     name,
-    port: boundPort(server),
+    port: boundPort(servers[0]),
     apply(next) {
       snapshot = next
       for (const { lane } of lanes.values()) lane.apply(next)
@@ -160,7 +165,7 @@ export async function openRedirectListener(options: RedirectOptions): Promise<Ou
       }
     },
     close() {
-      server.close()
+      for (const server of servers) server.close()
     },
     closePools() {
       for (const { lane } of lanes.values()) lane.close()

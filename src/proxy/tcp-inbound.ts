@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
+import { connectTarget, isConnectFault } from '#base/sockets'
 import type { Snapshot } from '#config/snapshot'
 import { createHeaderList } from '#http/header-list'
 import { createRequestId } from '#http/request-id'
@@ -129,8 +130,7 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
 
   #connectApp(): Socket {
     const { app, timeouts } = this.#listener.settings.config
-    const target = app.kind === 'unix' ? { path: app.path } : { host: app.host, port: app.port }
-    const socket = connect({ ...target, noDelay: true, allowHalfOpen: true })
+    const socket = connect({ ...connectTarget(app), noDelay: true, allowHalfOpen: true })
     const timer = setTimeout(() => {
       this.reason ??= 'ERR_UPSTREAM_CONNECT_TIMEOUT'
       socket.destroy()
@@ -176,7 +176,7 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
 
   #onEnd(fault: NodeJS.ErrnoException | undefined): void {
     if (fault !== undefined && this.reason === undefined) {
-      this.reason = fault.syscall === 'connect' ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_CLOSED'
+      this.reason = isConnectFault(fault) ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_CLOSED'
       this.detail = fault.code ?? fault.message
     }
     this.#record()

@@ -60,6 +60,8 @@ test(
     const mesh = await createTestMesh('example.org')
     await using catalog = await serve('127.0.0.1', 'catalog for')
     await using outside = await serve(host, 'outside for')
+    const host6 = `fd${subnet.replaceAll('.', ':')}::1`
+    await using outside6 = await serve(host6, 'outside over IPv6 for')
 
     // The cluster: a service whose pods have sidecars, and a policy for its callers.
     await using api = await startKubeApi(100)
@@ -148,7 +150,7 @@ test(
         ...run,
         'sidecar',
         '--config',
-        await sidecar('client', 'cart', { redirect: { listen: '127.0.0.1:7001' } }),
+        await sidecar('client', 'cart', { redirect: { listen: 'localhost:7001' } }),
       )
       assert.ok(server.stderr && client.stderr && client.stdout)
       await Promise.all([
@@ -170,6 +172,7 @@ test(
       assert.equal(await call(`http://${host}:7443/items`), '200 catalog for spiffe://example.org/ns/shop/sa/cart')
       assert.match(await call(`http://${host}:7443/secret`), /^403 /)
       assert.equal(await call(`http://${host}:${outside.port}/`), '200 outside for nobody')
+      assert.equal(await call(`http://[${host6}]:${outside6.port}/`), '200 outside over IPv6 for nobody')
       const record = async (): Promise<Record<string, unknown>> =>
         JSON.parse((await records.next()).value as string) as Record<string, unknown>
       const first = await record()
@@ -180,6 +183,8 @@ test(
       await record()
       const third = await record()
       assert.deepEqual([third['detail'], third['host']], ['outside of the mesh: passed through', `${host}:${outside.port}`])
+      const fourth = await record()
+      assert.deepEqual([fourth['detail'], fourth['host']], ['outside of the mesh: passed through', `[${host6}]:${outside6.port}`])
 
       // A policy written to the cluster is in force a moment later.
       api.put(RESOURCES.policies, policy('/secret'))

@@ -48,7 +48,10 @@ export function createNetworkNamespace(): NetworkNamespace {
   }
 }
 
-/** Joins it to the machine's own network. Goes with the namespace. @param subnet such as `10.88.7`: the machine is .1, the namespace .2 and its default route */
+/**
+ * Joins it to the machine's own network. Goes with the namespace.
+ * @param subnet such as `10.88.7`: the machine is .1, the namespace .2 and its default route; over IPv6 `fd10:88:7::1` and `::2`
+ */
 export function linkToHost({ name, run }: NetworkNamespace, subnet: string): void {
   const host = `pv${randomBytes(4).toString('hex')}`
   const ip = (...args: string[]): void => assert.equal(spawnSync('ip', args).status, 0, args.join(' '))
@@ -58,4 +61,8 @@ export function linkToHost({ name, run }: NetworkNamespace, subnet: string): voi
   run('ip', 'addr', 'add', `${subnet}.2/24`, 'dev', 'eth0')
   run('ip', 'link', 'set', 'eth0', 'up')
   run('ip', 'route', 'add', 'default', 'via', `${subnet}.1`)
+  const prefix = `fd${subnet.replaceAll('.', ':')}:`
+  ip('addr', 'add', `${prefix}:1/64`, 'dev', host, 'nodad')
+  run('ip', 'addr', 'add', `${prefix}:2/64`, 'dev', 'eth0', 'nodad')
+  run('ip', 'route', 'add', 'default', 'via', `${prefix}:1`)
 }

@@ -1,5 +1,6 @@
 /** Checks of the app: that the sidecar reaches it, and that nobody else does. */
 import { networkInterfaces } from 'node:os'
+import { POD_HOST } from '#base/sockets'
 import { type Address, formatAddress, isLoopback, type TcpAddress } from '#base/units'
 import type { SidecarConfig } from '#config/sidecar-config'
 import { type CheckResult, judged, skipped } from './catalogue.ts'
@@ -50,5 +51,7 @@ function publicAddresses(): string[] {
 
 /** Where the sidecar takes the app's own port on the host's addresses, it is the sidecar that answers. */
 function isOwnListener(address: TcpAddress, config: SidecarConfig): boolean {
-  return config.inbound.some(({ listen }) => listen.port === address.port && [address.host, '0.0.0.0', '::'].includes(listen.host))
+  return config.inbound.some(
+    ({ listen }) => listen.port === address.port && [address.host, POD_HOST, '0.0.0.0', '::'].includes(listen.host),
+  )
 }

@@ -1,6 +1,7 @@
 /** Tries of addresses: whether something takes connections there, and whether we could listen there ourselves. */
 import { connect, createServer } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { connectTarget } from '#base/sockets'
 import { type Address, formatAddress } from '#base/units'
 
 /** Ms until a connection that is neither made nor refused counts as neither. */
@@ -9,8 +10,7 @@ const CONNECT_TIMEOUT = 2_000
 /** The system's code, as `ECONNREFUSED`; undefined if the connection was made. It is closed at once. */
 export function probe(address: Address): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>()
-  const socket =
-    address.kind === 'unix' ? connect(address.path) : connect({ host: address.host, port: address.port, timeout: CONNECT_TIMEOUT })
+  const socket = connect({ ...connectTarget(address), timeout: CONNECT_TIMEOUT })
   socket.once('connect', () => resolve(undefined))
   socket.once('timeout', () => resolve('ETIMEDOUT'))
   socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))

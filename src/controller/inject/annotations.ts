@@ -25,6 +25,7 @@ export interface Choices {
 /** `7101=catalog.shop:80@catalog`: what the app calls at 127.0.0.1:7101 goes there, to a pod that runs as that account of that namespace. */
 export interface OutboundChoice {
   readonly listen: number
+  /** Of one pod of a StatefulSet: `db-0.db`. */
   readonly service: string
   readonly namespace: string
   readonly port: number
@@ -117,7 +118,8 @@ function readProtocols(text: string, complain: Complain): ReadonlyMap<number, Po
   return protocols
 }
 
-const OUTBOUND = /^(\d{1,5})=([a-z0-9][-a-z0-9]{0,62})\.([a-z0-9][-a-z0-9]{0,62}):(\d{1,5})@([a-z0-9][-a-z0-9.]{0,252})$/
+const OUTBOUND =
+  /^(\d{1,5})=((?:[a-z0-9][-a-z0-9]{0,62}\.)?[a-z0-9][-a-z0-9]{0,62})\.([a-z0-9][-a-z0-9]{0,62}):(\d{1,5})@([a-z0-9][-a-z0-9.]{0,252})$/
 
 function readOutbound(text: string, complain: Complain): readonly OutboundChoice[] | undefined {
   const found: OutboundChoice[] = []

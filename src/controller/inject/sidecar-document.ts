@@ -30,13 +30,14 @@ export function sidecarDocument(plan: Plan, probes: readonly CarriedProbe[], set
         peer: settings.controllerPeer,
         folder: `${RUN}/mesh`,
         ...(redirect && {
-          redirect: { listen: `127.0.0.1:${SIDECAR_PORTS.outbound}`, passThrough: choices.passThrough ?? settings.passThrough },
+          redirect: { listen: `localhost:${SIDECAR_PORTS.outbound}`, passThrough: choices.passThrough ?? settings.passThrough },
         }),
       },
       ...(ports.length > 0 && {
         inbound: ports.map(({ port, protocol }, index) => ({
           listen: redirect ? `[::]:${SIDECAR_PORTS.inbound + index}` : `pod:${port}`,
-          app: `127.0.0.1:${port}`,
+          // Either loopback: some apps listen on IPv6 alone.
+          app: `localhost:${port}`,
           ...(redirect && { port }),
           protocol,
         })),

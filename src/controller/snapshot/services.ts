@@ -22,7 +22,8 @@ export interface MeshObjects {
 
 /**
  * A service is in the mesh when all pods behind it have sidecars: while some have none (a rollout under way, a pod that opted out) calls
- * would fail by chance, so they go as they went before, and policy says whether that may be.
+ * would fail by chance, so they go as they went before, and policy says whether that may be. Pods behind a headless one are dialled each by
+ * itself, so each is in the mesh by itself, and must be its own account.
  */
 export function meshServices({ pods, services, endpointSlices }: MeshObjects, trustDomain: string): MeshService[] {
   const podByName = new Map<string, MeshPod>()
@@ -31,14 +32,22 @@ export function meshServices({ pods, services, endpointSlices }: MeshObjects, tr
   const found: MeshService[] = []
   for (const service of services) {
     const { name, namespace = '' } = service.metadata
+    if (!service.hasSelector) continue
     const behind = slices.get(key(namespace, name)) ?? []
-    const peers = service.hasSelector ? peersOf(behind, namespace, podByName, trustDomain) : undefined
-    if (peers === undefined || peers.length === 0) continue
+    const add = (port: ServicePort, addresses: readonly string[], peers: readonly string[]): void => {
+      if (addresses.length > 0 && peers.length > 0)
+        found.push({ name: `${name}.${namespace}`, addresses: addresses.toSorted(), peers, protocol: protocolOf(port) })
+    }
+    const { clusterIps } = service
+    const peers = clusterIps.length === 0 ? [] : (peersOf(behind, namespace, podByName, trustDomain) ?? [])
     for (const port of service.ports) {
       if (port.protocol !== 'TCP') continue
-      const addresses =
-        service.clusterIps.length > 0 ? service.clusterIps.map((ip) => address(ip, port.port)) : podAddresses(behind, port.name)
-      if (addresses.length > 0) found.push({ name: `${name}.${namespace}`, addresses: addresses.sort(), peers, protocol: protocolOf(port) })
+      if (clusterIps.length > 0) {
+        const addresses = clusterIps.map((ip) => address(ip, port.port))
+        add(port, addresses, peers)
+      } else {
+        for (const [peer, addresses] of podsByPeer(behind, port.name, namespace, podByName, trustDomain)) add(port, addresses, [peer])
+      }
     }
   }
   return found.sort((a, b) => compare(a.name, b.name) || compare(a.addresses[0] ?? '', b.addresses[0] ?? ''))
@@ -58,17 +67,38 @@ function peersOf(
       // Endpoints of a pod that is gone linger for a moment: they must not make a service fall out of the mesh.
       if (pod === undefined && name !== '') continue
       if (pod?.injected !== true) return undefined
-      peers.add(`spiffe://${trustDomain}/ns/${namespace}/sa/${pod.serviceAccount}`)
+      peers.add(identityOf(pod, namespace, trustDomain))
     }
   }
   return [...peers].sort()
 }
 
-function podAddresses(slices: readonly MeshEndpointSlice[], portName: string): string[] {
-  return slices.flatMap(({ endpoints, ports }) => {
+/** Addresses of the pods that have sidecars, by who they are. */
+function podsByPeer(
+  slices: readonly MeshEndpointSlice[],
+  portName: string,
+  namespace: string,
+  pods: ReadonlyMap<string, MeshPod>,
+  trustDomain: string,
+): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, string[]>()
+  for (const { endpoints, ports } of slices) {
     const port = ports.find(({ name }) => name === portName)?.port
-    return port === undefined ? [] : endpoints.flatMap(({ addresses }) => addresses.map((ip) => address(ip, port)))
-  })
+    if (port === undefined) continue
+    for (const { addresses, pod: name } of endpoints) {
+      const pod = pods.get(key(namespace, name))
+      if (pod?.injected !== true) continue
+      const peer = identityOf(pod, namespace, trustDomain)
+      let own = found.get(peer)
+      if (own === undefined) found.set(peer, (own = []))
+      for (const ip of addresses) own.push(address(ip, port))
+    }
+  }
+  return found
+}
+
+function identityOf({ serviceAccount }: MeshPod, namespace: string, trustDomain: string): string {
+  return `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`
 }
 
 /** By `appProtocol`, else by the beginning of the port's name, as Istio and Linkerd have it. */

@@ -283,13 +283,14 @@ test('manifests of every kind, lists too; what runs no pods stays; once more cha
 test('a loopback pod calls services at ports of its own, whose pods must be who is said', () => {
   const annotations = {
     'postern.dev/interception': 'loopback',
-    'postern.dev/outbound': '7101=catalog.shop:80@catalog, 7102=db.data:5432@postgres',
+    'postern.dev/outbound': '7101=catalog.shop:80@catalog, 7102=db.data:5432@postgres, 7103=db-0.db.data:5432@postgres',
     'postern.dev/protocols': '7102=tcp',
   }
   const { outbound } = documentOf(injected(withAnnotations(annotations))).spec as { readonly outbound?: readonly object[] }
   assert.deepEqual(outbound, [
     { listen: '127.0.0.1:7101', to: 'catalog.shop:80', peer: 'spiffe://example.org/ns/shop/sa/catalog', protocol: 'http1' },
     { listen: '127.0.0.1:7102', to: 'db.data:5432', peer: 'spiffe://example.org/ns/data/sa/postgres', protocol: 'tcp' },
+    { listen: '127.0.0.1:7103', to: 'db-0.db.data:5432', peer: 'spiffe://example.org/ns/data/sa/postgres', protocol: 'http1' },
   ])
   for (const [change, words] of [
     [{ 'postern.dev/interception': 'redirect' }, /`postern\.dev\/outbound` is for `loopback`/],

@@ -54,6 +54,18 @@ test('of a headless service the pods are dialled themselves, at their own port',
   assert.deepEqual(found[0]?.addresses, ['10.1.0.1:8080', '10.1.0.2:8080'])
 })
 
+test('of a headless service each pod must be its own account, and one without a sidecar leaves the others in the mesh', () => {
+  const pods = [pod('a', 'db'), pod('b', 'db-next'), pod('c', 'db', false), pod('d', 'db')]
+  const found = table(pods, { ...PORTS, clusterIP: 'None', clusterIPs: ['None'] }, [slice(['a', 'b', 'c', 'd', 'gone'])])
+  assert.deepEqual(
+    found.map(({ name, addresses, peers }) => [name, addresses, peers]),
+    [
+      ['cart.shop', ['10.1.0.1:8080', '10.1.0.4:8080'], ['spiffe://example.org/ns/shop/sa/db']],
+      ['cart.shop', ['10.1.0.2:8080'], ['spiffe://example.org/ns/shop/sa/db-next']],
+    ],
+  )
+})
+
 const OUTSIDE: readonly (readonly [string, readonly object[], object, readonly object[]])[] = [
   ['a pod behind it has no sidecar', [pod('a', 'cart'), pod('b', 'cart', false)], PORTS, [slice(['a', 'b'])]],
   ['something behind it is no pod', [pod('a', 'cart')], PORTS, [slice(['a', ''])]],
