@@ -94,7 +94,7 @@ export class Http2Inbound implements LiveConnection {
         onStreamRefused: ({ reason, detail }) => void recordMalformed(listener, origin, reason, detail, 0),
         onFailure: (exchange, reason, detail) => exchange.refuse(http2Answer(reason, exchange.request?.grpc === true), reason, detail),
         onEnd: (exchange) => this.#onEnd(exchange),
-        onDownstreamFault: ({ reason, detail, code }) => {
+        onDownstreamFault: ({ reason, detail }) => {
           recordMalformed(listener, origin, reason, detail, 0)
           this.#finish()
         },
