@@ -12,6 +12,8 @@ export interface AcceptLimits {
   readonly inFlight: number
   readonly inFlightPerSource: number
   readonly perTurn: number
+  /** Ms until a handshake of the address may begin; 0: now, and it counts as begun. None has to wait unless said. */
+  readonly restOf?: (address: string) => number
 }
 
 export interface AcceptQueue {
@@ -64,6 +66,11 @@ export function createAcceptQueue(limits: AcceptLimits, begin: (socket: Socket) 
     for (let begun = 0; begun < limits.perTurn && inFlight < limits.inFlight;) {
       const source = ready.shift()
       if (source === undefined) break
+      const rest = limits.restOf?.(source.address) ?? 0
+      if (rest > 0) {
+        setTimeout(wake, rest, source).unref()
+        continue
+      }
       source.ready = false
       const socket = source.waiting.shift()
       if (socket !== undefined) waiting--
@@ -77,6 +84,14 @@ export function createAcceptQueue(limits: AcceptLimits, begin: (socket: Socket) 
         forgetIfUnused(source)
       }
     }
+    schedule()
+  }
+
+  /** It has rested; until now it stood for ready, and was in no list. */
+  function wake(source: Source): void {
+    source.ready = false
+    makeReady(source)
+    forgetIfUnused(source)
     schedule()
   }
 

@@ -30,6 +30,7 @@ export const DEFAULTS = {
     handshakes: 64,
     handshakesPerSource: 16,
     handshakesPerTurn: 2,
+    floodPenalty: 1_000,
   },
   timeouts: { handshake: 5_000, head: 10_000, idle: 60_000, connect: 2_000, halfClosed: 30_000 },
   paths: { allow: [], ignoreCase: false },
@@ -150,6 +151,8 @@ export interface Limits {
   readonly handshakesPerSource: number
   /** TLS handshakes begun in one turn of the event loop. */
   readonly handshakesPerTurn: number
+  /** Ms for which an identity that flooded is refused at that address; twice as long each time. */
+  readonly floodPenalty: number
 }
 
 /** Milliseconds. */

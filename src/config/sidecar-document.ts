@@ -84,6 +84,7 @@ const inboundLimits = map({
   handshakes: optional(integer(1, 10_000)),
   handshakesPerSource: optional(integer(1, 10_000)),
   handshakesPerTurn: optional(integer(1, 1_000)),
+  floodPenalty: optional(span('0s', '10m')),
 })
 const inboundTimeouts = map({ ...commonTimeouts, handshake: optional(span('10ms', '1m')) })
 

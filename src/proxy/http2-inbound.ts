@@ -10,12 +10,14 @@ import type { Snapshot } from '#config/snapshot'
 import { joinHeaders } from '#http/header-list'
 import { lostTrust } from '#pki/still-trusted'
 import type { PeerMetrics } from '#telemetry/metrics'
+import { ENHANCE_YOUR_CALM } from '#wire/http2/protocol'
 import { createHttp2Relay } from '#wire/http2/relay'
 import type { Http2Relay } from '#wire/http2/relay-contract'
 import type { Http2Exchange } from '#wire/http2/relay-exchange'
 import { createHttp2Resources } from '#wire/http2/resources'
 import { connectApp } from './app-socket.ts'
 import { callerFields } from './caller-fields.ts'
+import { type CallerReading, MOST_UNREAD, readCaller } from './caller-reading.ts'
 import { createIdentityFields, type IdentityFields } from './identity-fields.ts'
 import { KEEP, headerClass } from './identity-headers.ts'
 import type { InboundListenerState } from './inbound-state.ts'
@@ -32,11 +34,8 @@ import { authorize, certificateEnded, type Lapsed, type Outcome, redecide } from
 /** Shared by every HTTP/2 connection of the process. */
 const RESOURCES = createHttp2Resources()
 
-/** So many requests of one connection before others have their turn: a millisecond or two. */
-const HEADS_PER_TURN = 32
-
-/** Bytes that wait for the caller to read, beyond which nothing more of it is read. */
-const MOST_UNREAD = 262_144
+/** So many requests of one connection before others have their turn: less than a millisecond. */
+const HEADS_PER_TURN = 16
 
 /** How long a connection may take to finish after its last stream, ms. */
 const CLOSE_MS = 2000
@@ -49,6 +48,7 @@ export class Http2Inbound implements LiveConnection {
   readonly #caller: Socket
   readonly #app: Socket
   readonly #relay: Http2Relay<Http2Stream>
+  readonly #reading: CallerReading
   readonly #use: PeerUse | undefined
   readonly #notAfter: number
   readonly #drainAt: number
@@ -94,8 +94,9 @@ export class Http2Inbound implements LiveConnection {
         onStreamRefused: ({ reason, detail }) => void recordMalformed(listener, origin, reason, detail, 0),
         onFailure: (exchange, reason, detail) => exchange.refuse(http2Answer(reason, exchange.request?.grpc === true), reason, detail),
         onEnd: (exchange) => this.#onEnd(exchange),
-        onDownstreamFault: ({ reason, detail }) => {
+        onDownstreamFault: ({ reason, detail, code }) => {
           recordMalformed(listener, origin, reason, detail, 0)
+          if (code === ENHANCE_YOUR_CALM) this.#punish()
           this.#finish()
         },
         onUpstreamFault: () => this.#flush(),
@@ -106,6 +107,14 @@ export class Http2Inbound implements LiveConnection {
     this.#app = connectApp(app, timeouts.connect, {
       buffer: READ_BUFFER,
       callback: (count) => this.#onAppBytes(count),
+    })
+    this.#reading = readCaller({
+      caller,
+      app: this.#app,
+      relay: this.#relay,
+      listener,
+      flush: () => this.#flush(),
+      destroy: () => this.#destroy(),
     })
     this.#listen()
     this.#flush()
@@ -276,16 +285,16 @@ export class Http2Inbound implements LiveConnection {
     this.#touched = Math.max(this.#touched, coarseNow)
     this.#caller.on('data', (chunk: Buffer) => {
       this.#touched = this.#listener.registry.coarseNow
-      this.#receive(chunk)
+      this.#reading.receive(chunk)
     })
     this.#caller.on('drain', () => {
       this.#resumeApp()
-      this.#resumeCaller()
+      this.#reading.goOn()
     })
     this.#caller.on('end', () => this.#listener.registry.leave(() => this.#caller.end()))
     this.#caller.on('error', () => {})
     this.#caller.on('close', () => this.#destroy())
-    this.#app.on('drain', () => this.#resumeCaller())
+    this.#app.on('drain', () => this.#reading.goOn())
     let fault: { readonly reason: ReasonCode; readonly detail: string } = { reason: 'ERR_UPSTREAM_CLOSED', detail: 'closed' }
     this.#app.on('error', (error: NodeJS.ErrnoException) => {
       const code = error.code ?? error.message
@@ -299,19 +308,11 @@ export class Http2Inbound implements LiveConnection {
     })
   }
 
-  /** A few requests in each turn: whoever sends a thousand at once holds up itself, not everybody. */
-  #receive(bytes: Buffer): void {
-    if (this.#closed) return
-    this.#relay.receiveDownstream(bytes, this.#listener.clock.monotonic())
-    this.#flush()
-    if (this.#relay.behind) {
-      this.#caller.pause()
-      setImmediate(() => this.#receive(NOTHING))
-    } else if (bytes === NOTHING) this.#resumeCaller()
-  }
-
-  #resumeCaller(): void {
-    if (!this.#relay.behind && !this.#app.writableNeedDrain && this.#caller.writableLength <= MOST_UNREAD) this.#caller.resume()
+  /** The caller flooded: that its connection ends would alone cost it nothing. */
+  #punish(): void {
+    const { floodPenalty } = this.#listener.settings.config.limits
+    this.#reading.discard()
+    if (floodPenalty > 0) this.#listener.penalties.flooded(this.#origin.peer?.id.uri ?? '', this.#origin.sourceIp, floodPenalty)
   }
 
   #onAppBytes(count: number): boolean {
@@ -362,8 +363,6 @@ export class Http2Inbound implements LiveConnection {
     this.#listener.connectionClosed(this.#origin)
   }
 }
-
-const NOTHING = Buffer.alloc(0)
 
 /** Serves a caller until its connection ends. */
 export function serveHttp2(...args: ConstructorParameters<typeof Http2Inbound>): void {

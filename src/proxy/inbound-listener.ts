@@ -21,6 +21,8 @@ import { serveHttp1 } from './http1-connection.ts'
 import { lapsedLease } from './identity-lease.ts'
 import { serveHttp2 } from './http2-inbound.ts'
 import { InboundService } from './inbound-service.ts'
+import { createBacklog } from './backlog.ts'
+import { createFloodPenalties } from './flood-penalties.ts'
 import { createPeerUsage } from './peer-usage.ts'
 import { type PlaintextCallers, tellApart } from './plaintext.ts'
 import { createRateLimiter } from './rate-limiter.ts'
@@ -66,6 +68,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     handshakeTimeout: config.timeouts.handshake,
   })
   const { limits } = config
+  const penalties = createFloodPenalties(() => clock.monotonic())
   const queue = createAcceptQueue(
     {
       waiting: limits.connections,
@@ -73,6 +76,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
       inFlight: limits.handshakes,
       inFlightPerSource: limits.handshakesPerSource,
       perTurn: limits.handshakesPerTurn,
+      restOf: (source) => penalties.restOf(plainAddress(source)),
     },
     (socket) => tlsServer.emit('connection', socket),
   )
@@ -93,6 +97,8 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
     limiter: createRateLimiter(),
     appHost: config.app.kind === 'unix' ? 'localhost' : formatAddress(config.app),
     peers: createPeerUsage(),
+    penalties,
+    backlog: createBacklog(clock),
     connectionClosed({ peer }) {
       connections--
       metrics.connectionClosed()
@@ -140,6 +146,12 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
   function admitPlaintext(socket: Socket, protocol: 'http1' | 'http2'): void {
     const spoken = config.protocol === 'http2' ? 'http2' : config.protocol === 'http1' ? 'http1' : protocol
     const sourceIp = plainAddress(socket.remoteAddress)
+    const penalty = penalties.remaining('', sourceIp)
+    if (penalty > 0) {
+      refuseHandshake(socket, 'ERR_LIMIT_PEER_FLOODED', `for ${Math.ceil(penalty)} ms more`)
+      socket.destroy()
+      return
+    }
     if (state.settings.config.plaintext.report) options.plaintext.note(name, sourceIp, clock.now())
     socket.allowHalfOpen = true
     connections++
@@ -185,6 +197,13 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
       socket.destroy()
       return
     }
+    const sourceIp = plainAddress(socket.remoteAddress)
+    const penalty = penalties.remaining(verdict.value.id.uri, sourceIp)
+    if (penalty > 0) {
+      refuseHandshake(socket, 'ERR_LIMIT_PEER_FLOODED', `for ${Math.ceil(penalty)} ms more`, presentedBy(verdict.value))
+      socket.destroy()
+      return
+    }
     if (!state.peers.connectionOpened(verdict.value.id.uri, state.settings.config.limits.connectionsPerPeer)) {
       refuseHandshake(socket, 'ERR_LIMIT_PEER_CONNECTIONS', '', presentedBy(verdict.value))
       socket.destroy()
@@ -200,7 +219,7 @@ export async function openInboundListener(options: InboundOptions): Promise<Inbo
       direction: 'inbound',
       protocol,
       peer: verdict.value,
-      sourceIp: plainAddress(socket.remoteAddress),
+      sourceIp,
       tls: { version: socket.getProtocol() ?? '', group: keyExchangeGroup(socket) },
     }
     const { facts, id } = snapshot.identity

@@ -11,6 +11,8 @@ import type { ListenerMetrics } from '#telemetry/metrics'
 import type { AssertionSigner } from '#token/assertion'
 import type { TokenVerifier } from '#token/verifier'
 import type { HeadLimits } from '#wire/http1/limits'
+import type { Backlog } from './backlog.ts'
+import type { FloodPenalties } from './flood-penalties.ts'
 import type { PeerUsage } from './peer-usage.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { Registry } from './registry.ts'
@@ -54,5 +56,9 @@ export interface InboundListenerState extends Surroundings {
   readonly limiter: RateLimiter
   /** What each caller's identity has open here. */
   readonly peers: PeerUsage
+  /** Who flooded it, and for how long that counts. */
+  readonly penalties: FloodPenalties
+  /** Connections that have sent more than is read at once. */
+  readonly backlog: Backlog
   connectionClosed(origin: ConnectionOrigin): void
 }

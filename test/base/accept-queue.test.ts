@@ -99,3 +99,17 @@ test('who leaves while waiting is passed over, and closing ends whoever waits', 
   await turns(3)
   assert.deepEqual([begun.length, late.destroyed, queue.waiting], [1, true, 0])
 })
+
+test('sources that must rest wait without holding up others, and go on by themselves', async () => {
+  let rest = 20
+  const { from, queue } = setUp({ restOf: (address) => (address === 'a' ? rest : 0) })
+  queue.push(socketFrom('a'))
+  queue.push(socketFrom('a'))
+  queue.push(socketFrom('b'))
+  await turns(5)
+  assert.deepEqual(from(), ['b'])
+  assert.equal(queue.waiting, 2)
+  rest = 0
+  while (queue.waiting > 0) await new Promise((resolve) => void setTimeout(resolve, 1))
+  assert.deepEqual(from(), ['b', 'a', 'a'])
+})

@@ -84,7 +84,7 @@ test('every key that is set arrives parsed', () => {
     - listen: '[::]:7443'
       app: unix:app.sock
       protocol: http1
-      limits: { connections: 7, connectionsPerPeer: 6, headBytes: 16KiB, headers: 50, streams: 9, streamsPerPeer: 8, bodyRate: 1KiB, handshakes: 3, handshakesPerSource: 2, handshakesPerTurn: 1 }
+      limits: { connections: 7, connectionsPerPeer: 6, headBytes: 16KiB, headers: 50, streams: 9, streamsPerPeer: 8, bodyRate: 1KiB, handshakes: 3, handshakesPerSource: 2, handshakesPerTurn: 1, floodPenalty: 3s }
       timeouts: { handshake: 1s, head: 2s, idle: 1m, connect: 250ms, halfClosed: 5s }
       paths: { allow: [params, override-headers], ignoreCase: true }
       unknownTokens: refuse
@@ -117,6 +117,7 @@ test('every key that is set arrives parsed', () => {
     handshakes: 3,
     handshakesPerSource: 2,
     handshakesPerTurn: 1,
+    floodPenalty: 3000,
   })
   assert.deepEqual(inbound.timeouts, { handshake: 1000, head: 2000, idle: 60_000, connect: 250, halfClosed: 5000 })
   assert.deepEqual(inbound.paths, { allow: new Set(['params']), ignoreCase: true, overrideHeaders: true })

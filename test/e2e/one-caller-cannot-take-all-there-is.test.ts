@@ -4,9 +4,11 @@ import { connect } from 'node:net'
 import { test } from 'node:test'
 import { startApp } from '../fakes/apps.ts'
 import { answerWithLength, startH2cApp } from '../fakes/h2c-app.ts'
-import { ask, grpcHeaders, openSession } from '../support/http2-client.ts'
+import { ask, grpcHeaders, openRawHttp2, openSession } from '../support/http2-client.ts'
+import { ping } from '../support/http2-frames.ts'
 import { call, createMtlsAgent, dial, readToEnd, readUntil, sendRaw } from '../support/mtls-client.ts'
 import { get } from '../support/probe.ts'
+import type { TestSvid } from '../support/authority.ts'
 import { runSidecar, type RunningSidecar } from '../support/sidecar.ts'
 
 async function counted({ metrics }: RunningSidecar, name: string, reason: string): Promise<number> {
@@ -150,4 +152,35 @@ test('a source address that dials and stays silent leaves room for the handshake
   for (let index = 0; index < 5; index++) assert.match(await sendRaw(sidecar.port, svid, get('/')), /^HTTP\/1\.1 200 /)
   for (const socket of mute) socket.destroy()
   await Promise.all(closed)
+})
+
+test('who was thrown out for a flood is refused at that address for a while, longer the next time; others are served meanwhile', async () => {
+  await using app = await startH2cApp(answerWithLength)
+  await using sidecar = await runSidecar({ app: app.port, inbound: '      protocol: http2\n      limits: { floodPenalty: 500ms }\n' })
+  const [flooder, other] = await Promise.all([sidecar.mesh.issue('/ns/test/sa/flooder'), sidecar.mesh.issue('/ns/test/sa/other')])
+  using before = openSession(sidecar.port, flooder)
+  const isServed = async (svid: TestSvid, localAddress = '127.0.0.1'): Promise<boolean> => {
+    using session = openSession(sidecar.port, svid, {}, localAddress)
+    return (await ask(session, { ':path': '/' })).headers[':status'] === 200
+  }
+  assert.ok((await ask(before, { ':path': '/' })).headers[':status'] === 200)
+  const waited: number[] = []
+  for (let round = 0; round < 2; round++) {
+    using raw = await openRawHttp2(sidecar.port, flooder)
+    raw.socket.write(Buffer.concat(Array.from({ length: 2000 }, () => ping())))
+    await raw.closed
+    const since = performance.now()
+    assert.equal(await isServed(flooder), false, 'refused at once')
+    assert.ok(await isServed(other), 'another identity of that address')
+    assert.ok(await isServed(flooder, '127.0.0.9'), 'another instance of that identity')
+    assert.equal((await ask(before, { ':path': '/' })).headers[':status'], 200, 'what it has open goes on')
+    while (!(await isServed(flooder))) assert.ok(performance.now() - since < 30_000)
+    waited.push(performance.now() - since)
+  }
+  assert.ok(waited[0]! > 400 && waited[1]! > 900, `${waited.join(', ')} ms`)
+  const record = await sidecar.record(({ reason }) => reason === 'ERR_LIMIT_PEER_FLOODED')
+  assert.equal(record['msg'], 'handshake')
+  assert.equal((record['peer'] as { id: string }).id, 'spiffe://example.org/ns/test/sa/flooder')
+  const refused = await counted(sidecar, 'postern_handshakes_total', 'ERR_LIMIT_PEER_FLOODED')
+  assert.ok(refused >= 2 && refused <= 25, `${refused} handshakes in two penalties: they are paced`)
 })

@@ -27,6 +27,8 @@ import { runSidecar, type RunningSidecar } from '../support/sidecar.ts'
 import { startSidecarProcess } from '../support/sidecar-process.ts'
 
 const H2 = '      protocol: http2\n'
+/** One flood follows the other, on connections of one identity. */
+const FORGIVING = `${H2}      limits: { floodPenalty: 0s }\n`
 const CALM = 11
 const MIB = 1024 * 1024
 
@@ -114,7 +116,7 @@ test('23 · rapid reset, and resets that are provoked', async () => {
     if (got[':path'] === '/held') return
     answerWithLength(stream, got)
   }, PATIENT)
-  await using sidecar = await runSidecar({ app: app.port, inbound: H2 })
+  await using sidecar = await runSidecar({ app: app.port, inbound: FORGIVING })
   const svid = await sidecar.mesh.issue('/ns/test/sa/flooder')
   using other = openSession(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
   const block = requestBlock('/held', [], 'POST')
@@ -157,7 +159,7 @@ test('23 · rapid reset, and resets that are provoked', async () => {
 
 test('24 · header blocks that never end', async () => {
   await using app = await startH2cApp(answerWithLength)
-  await using sidecar = await runSidecar({ app: app.port, inbound: `${H2}      timeouts: { head: 1s }\n` })
+  await using sidecar = await runSidecar({ app: app.port, inbound: `${FORGIVING}      timeouts: { head: 1s }\n` })
   const svid = await sidecar.mesh.issue('/ns/test/sa/flooder')
   const begin = frame('HEADERS', 0, 1, requestBlock())
   const more = (bytes: number): Buffer => frame('CONTINUATION', 0, 1, Buffer.alloc(bytes))
@@ -183,7 +185,7 @@ test('24 · header blocks that never end', async () => {
 
 test('25 · blocks that are small to send and large to hold, cookie crumbs among them', async (t) => {
   await using app = await startH2cApp(answerWithLength)
-  await using sidecar = await runSidecar({ app: app.port, inbound: H2 })
+  await using sidecar = await runSidecar({ app: app.port, inbound: FORGIVING })
   const svid = await sidecar.mesh.issue('/ns/test/sa/flooder')
   const insert = (name: string, bytes: number): Buffer =>
     Buffer.concat([Buffer.from([0x40]), hpackString(Buffer.from(name)), hpackString(Buffer.alloc(bytes, 'v'))])
@@ -217,7 +219,7 @@ test('25 · blocks that are small to send and large to hold, cookie crumbs among
 
 test('26 · floods of PING, SETTINGS, PRIORITY, empty frames, credits of one byte, and frames of no known kind', async () => {
   await using app = await startH2cApp(answerWithLength)
-  await using sidecar = await runSidecar({ app: app.port, inbound: H2 })
+  await using sidecar = await runSidecar({ app: app.port, inbound: FORGIVING })
   const svid = await sidecar.mesh.issue('/ns/test/sa/flooder')
   using other = openSession(sidecar.port, await sidecar.mesh.issue('/ns/test/sa/caller'))
   const post = headers(1, requestBlock('/', [], 'POST'), false)

@@ -9,8 +9,13 @@ import { dial } from './mtls-client.ts'
 
 type Credentials = Pick<TestSvid, 'certificatePem' | 'keyPem' | 'bundlePem'>
 
-/** `using` it ends it with the test. */
-export function openSession(port: number, svid: Credentials, own: Settings = {}): ClientHttp2Session & Disposable {
+/** `using` it ends it with the test. @param localAddress of the caller, of 127.0.0.0/8 */
+export function openSession(
+  port: number,
+  svid: Credentials,
+  own: Settings = {},
+  localAddress = '127.0.0.1',
+): ClientHttp2Session & Disposable {
   const session = connect(`https://127.0.0.1:${port}`, {
     cert: svid.certificatePem,
     key: svid.keyPem,
@@ -19,6 +24,8 @@ export function openSession(port: number, svid: Credentials, own: Settings = {})
     settings: own,
     // Else it resets its own streams that are given a large body at once.
     maxSessionMemory: 1000,
+    // Passed on to `tls.connect`; the types of Node do not know.
+    ...({ localAddress } as object),
   })
   session.on('error', () => {})
   return Object.assign(session, { [Symbol.dispose]: () => session.destroy() })

@@ -34,7 +34,8 @@ export const http2Reasons = {
   },
   ERR_HTTP2_FLOOD: {
     what: 'The peer sent more resets, pings, settings, empty frames or tiny credits than any honest peer does.',
-    remedy: 'Find out who it is with `GET /v1/connections` on the admin address; 200 a second are allowed, 1,000 at once.',
+    remedy:
+      'Find out who it is with `GET /v1/connections` on the admin address; 200 a second are allowed, 1,000 at once. It is refused for `limits.floodPenalty` meanwhile.',
   },
   ERR_HTTP2_HEADER_FLOOD: {
     what: 'A header block has more than 8 CONTINUATION frames, or is many times larger than any limit allows once decoded.',

@@ -12,6 +12,11 @@ export const proxyReasons = {
     what: 'The caller’s identity already has as many connections to the listener as one identity may have.',
     remedy: 'Look at what that caller does; raise `limits.connectionsPerPeer` if it has so many replicas.',
   },
+  ERR_LIMIT_PEER_FLOODED: {
+    what: 'The caller flooded the listener a moment ago (`ERR_HTTP2_FLOOD`, `ERR_HTTP2_HEADER_FLOOD`): new connections of its identity from that address are refused for a while.',
+    remedy:
+      'Find out why it floods; the detail says how long it has to wait. `limits.floodPenalty` is the first wait, each further flood makes it twice as long.',
+  },
   ERR_LIMIT_PEER_STREAMS: {
     what: 'The caller’s identity already has as many HTTP/2 requests under way at the listener as one identity may have.',
     remedy: 'Look at what that caller does, and whether the app answers; raise `limits.streamsPerPeer` if it needs so many.',

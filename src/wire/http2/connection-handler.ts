@@ -9,7 +9,10 @@ import type { Http2Stream } from './stream.ts'
 export interface Http2ConnectionOptions {
   readonly resources: Http2Resources
   readonly flood?: FloodGuardOptions
-  /** Header blocks of a caller read in one call of `receive`; all unless said. What is left waits for the next, which must come soon. */
+  /**
+   * Header blocks of a caller read in one call of `receive`, or other frames that cost as much; all unless said. What is left waits for the
+   * next, which must come soon.
+   */
   readonly headsPerCall?: number
   /** Credit of the connection is saved up to so many bytes before it is sent; 1 unless said. */
   readonly creditFrom?: number

@@ -23,9 +23,13 @@ import {
   PROTOCOL_ERROR,
   STREAM_CLOSED,
 } from './protocol.ts'
+import { checkData, idle, overflow } from './stream-faults.ts'
 import { EndedStreams, type Ending, Http2Stream } from './stream.ts'
 
 const ROOM = 16_384
+/** What a header block costs beside any other frame; and bytes of one that cost as much as another frame. */
+const HEAD_WORK = 16
+const HEAD_BYTES_PER_WORK = 256
 
 /** Reads a header block, for a stream in the table or not. */
 export type ReadBlock = (streamId: number, bytes: Buffer, start: number, end: number, endStream: boolean) => Http2Fault | undefined
@@ -53,9 +57,9 @@ export class Http2Connection<T> implements FrameHandler {
   #receiveWindow = DEFAULT_WINDOW
   /** Credit of the connection that is not sent yet: one frame a turn at most. */
   #creditDue = 0
-  readonly #headsPerCall: number
-  /** Header blocks of this call. */
-  #heads = 0
+  readonly #workPerCall: number
+  /** What was read in this call, a frame of little cost being 1. */
+  #work = 0
   #flooded: Http2Fault | undefined
   #fault: Http2Fault | undefined
 
@@ -74,7 +78,7 @@ export class Http2Connection<T> implements FrameHandler {
     this.#reader = new FrameReader(this, blockLimit, options.resources.frames)
     this.#sender = new DataSender(this.output, (stream) => this.#closeLocal(stream), handler.onSent)
     this.#guard = new FloodGuard(options.flood)
-    this.#headsPerCall = (this.#server ? options.headsPerCall : undefined) ?? Number.POSITIVE_INFINITY
+    this.#workPerCall = HEAD_WORK * ((this.#server ? options.headsPerCall : undefined) ?? Number.POSITIVE_INFINITY)
     this.#creditFrom = options.creditFrom ?? 1
     this.#prefaceLength = this.#server ? 0 : CLIENT_PREFACE.length
   }
@@ -95,7 +99,7 @@ export class Http2Connection<T> implements FrameHandler {
   }
 
   get satisfied(): boolean {
-    return this.#heads >= this.#headsPerCall
+    return this.#work >= this.#workPerCall
   }
 
   /** How much the peer may send, and we may send, on the connection. */
@@ -116,7 +120,7 @@ export class Http2Connection<T> implements FrameHandler {
   receive(bytes: Buffer, now: number): void {
     if (this.#fault !== undefined) return
     this.#now = now
-    this.#heads = 0
+    this.#work = 0
     let start = 0
     while (this.#prefaceLength < CLIENT_PREFACE.length && start < bytes.length) {
       if (bytes[start++] !== CLIENT_PREFACE.charCodeAt(this.#prefaceLength++)) {
@@ -231,6 +235,7 @@ export class Http2Connection<T> implements FrameHandler {
 
   /** Charges the peer for what costs us more than it; the connection ends once it has had too much of it. */
   charge(cost = 1): void {
+    this.#work++
     if (!this.#guard.charge(this.#now, cost)) {
       this.#flooded ??= http2Fault(ENHANCE_YOUR_CALM, 'ERR_HTTP2_FLOOD', 'more than the allowance of the connection')
     }
@@ -239,7 +244,7 @@ export class Http2Connection<T> implements FrameHandler {
   // What the frame reader calls. Each returns what the frame, or the charges for it, made of the connection.
 
   onHeaderBlock(streamId: number, bytes: Buffer, start: number, end: number, endStream: boolean): Http2Fault | undefined {
-    this.#heads++
+    this.#work += HEAD_WORK + (end - start) / HEAD_BYTES_PER_WORK
     return this.#readBlock(streamId, bytes, start, end, endStream) ?? this.#flooded
   }
 
@@ -247,6 +252,7 @@ export class Http2Connection<T> implements FrameHandler {
     if (flow > this.#receiveWindow)
       return http2Fault(FLOW_CONTROL_ERROR, 'ERR_HTTP2_FLOW_CONTROL', 'DATA beyond the window of the connection')
     this.#receiveWindow -= flow
+    this.#work++
     const length = end - start
     if (length === 0 && !endStream) this.charge()
     const stream = this.streams.get(streamId)
@@ -323,6 +329,7 @@ export class Http2Connection<T> implements FrameHandler {
 
   onWindowUpdate(streamId: number, increment: number): Http2Fault | undefined {
     if (increment === 1) this.charge()
+    else this.#work++
     if (streamId === 0) {
       if (increment === 0) return http2Fault(PROTOCOL_ERROR, 'ERR_HTTP2_FLOW_CONTROL', 'WINDOW_UPDATE of 0')
       if (this.#sender.window + increment > LARGEST_31_BIT) return overflow()
@@ -377,21 +384,4 @@ export class Http2Connection<T> implements FrameHandler {
     this.#sender.forget(stream)
     this.#ended.add(stream.id, ending)
   }
-}
-
-function checkData<T>(stream: Http2Stream<T>, length: number, flow: number, endStream: boolean): Http2Fault | undefined {
-  if (flow > stream.receiveWindow) return http2Fault(FLOW_CONTROL_ERROR, 'ERR_HTTP2_FLOW_CONTROL', 'DATA beyond the window of the stream')
-  if (!stream.headed) return http2Fault(PROTOCOL_ERROR, 'ERR_HTTP2_STREAM_STATE', 'DATA before the head')
-  if (stream.expected !== -1 && (length > stream.expected || (endStream && length !== stream.expected))) {
-    return http2Fault(PROTOCOL_ERROR, 'ERR_HTTP2_CONTENT_LENGTH', 'DATA')
-  }
-  return undefined
-}
-
-function idle(frame: string): Http2Fault {
-  return http2Fault(PROTOCOL_ERROR, 'ERR_HTTP2_STREAM_STATE', `${frame} on a stream that was never opened`)
-}
-
-function overflow(): Http2Fault {
-  return http2Fault(FLOW_CONTROL_ERROR, 'ERR_HTTP2_FLOW_CONTROL', 'a window beyond 2^31 - 1')
 }

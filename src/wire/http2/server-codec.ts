@@ -64,6 +64,9 @@ export interface Http2ServerCodec<T> {
   goaway(code?: number): void
 }
 
+/** What a list of fields above the limit is charged: it costs us as much to read as many small ones, and one mistake is none. */
+const TOO_LARGE_CHARGE = 20
+
 const IGNORED = { onField: (): void => undefined }
 
 export function createHttp2ServerCodec<T>(options: Http2ServerOptions, handler: Http2ServerHandler<T>): Http2ServerCodec<T> {
@@ -113,7 +116,7 @@ export function createHttp2ServerCodec<T>(options: Http2ServerOptions, handler: 
       handler.onRequest(stream, request)
       return undefined
     }
-    connection.charge()
+    connection.charge(outcome === 'too-large' ? TOO_LARGE_CHARGE : 1)
     handler.onBadRequest(stream, request)
     connection.reset(stream, PROTOCOL_ERROR)
     return undefined
@@ -126,6 +129,7 @@ export function createHttp2ServerCodec<T>(options: Http2ServerOptions, handler: 
     if (fault !== undefined) return fault
     const wrong = trailersFault(stream, outcome, endStream)
     if (wrong !== undefined) {
+      if (outcome === 'too-large') connection.charge(TOO_LARGE_CHARGE)
       connection.failStream(stream, wrong)
       return undefined
     }
@@ -142,9 +146,10 @@ export function createHttp2ServerCodec<T>(options: Http2ServerOptions, handler: 
 
   /** A block for a stream that is closed, or that was passed over. */
   function readStray(streamId: number, bytes: Buffer, start: number, end: number): Http2Fault | undefined {
-    const fault = connectionFault(decoder.decode(bytes, start, end, IGNORED))
+    const outcome = decoder.decode(bytes, start, end, IGNORED)
+    const fault = connectionFault(outcome)
     if (fault !== undefined) return fault
-    connection.charge()
+    connection.charge(outcome === 'too-large' ? TOO_LARGE_CHARGE : 1)
     const ending = connection.endingOf(streamId)
     if (ending === 'reset-by-us') return undefined
     if (ending === undefined) return http2Fault(PROTOCOL_ERROR, 'ERR_HTTP2_STREAM_STATE', 'a stream with a lower number than one before')
