@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { postern } from '../contenders/postern.ts'
 import type { Contender, Running } from '../contenders/contender.ts'
+import { STEP_CA_VERSION } from '../contenders/step-ca.ts'
 import { makeCertificates } from '../environment/certificates.ts'
 import { createLoad } from '../load/wrk.ts'
 import { type CaseReport, type Detail, judgeLimits, judgeRatios, notMeasured, type Row } from '../report.ts'
@@ -14,6 +15,7 @@ import { measureMemory, type MemoryResult } from './memory.ts'
 import { measureMicro } from './micro.ts'
 import { measureReady } from './ready.ts'
 import { measureReload } from './reload.ts'
+import { measureStepCa, type StepCaResult } from './step-ca.ts'
 import { transfer } from './transfer.ts'
 
 export const CASES: Readonly<Record<string, (bench: Bench) => Promise<CaseReport>>> = {
@@ -231,6 +233,8 @@ async function ca(bench: Bench): Promise<CaseReport> {
   const { attested, renewed, reconnected, rates, readyMs, rssReady, rssFilled, opensslMicros, goMicros } = result
   const kinds = ['attested by join token', 'renewed', 'renewed on a new mTLS connection']
   const timesOpenssl = (micros: number): string => (opensslMicros === undefined ? '–' : (micros / opensslMicros).toFixed(1))
+  // What fails there takes nothing from what was measured of ours.
+  const stepCa = await measureStepCa({ folder: join(folder, 'step-ca'), quick: bench.quick }).catch((error: unknown) => String(error))
   return {
     rows: [
       judgeLimits(
@@ -270,8 +274,28 @@ async function ca(bench: Bench): Promise<CaseReport> {
             goMicros === undefined ? '–' : timesOpenssl(goMicros),
             '–',
           ],
+          ...stepCaRows(stepCa, kinds, timesOpenssl),
         ],
       },
     ],
   }
+}
+
+function stepCaRows(
+  result: StepCaResult | string,
+  kinds: readonly string[],
+  timesOpenssl: (micros: number) => string,
+): readonly (readonly string[])[] {
+  if (typeof result === 'string') return [[result, '–', '–', '–']]
+  const { micros, rates, rssReady, rssAfter, issued } = result
+  const memory = `step-ca ${STEP_CA_VERSION}, RSS ready · after ${issued.toLocaleString('en')} issuances: ${rssReady.toFixed(0)} · ${rssAfter.toFixed(0)} MB`
+  return [
+    ...micros.map((each, kind) => [
+      `step-ca ${STEP_CA_VERSION}, badger: ${kinds[kind] ?? ''}`,
+      each.toFixed(0),
+      timesOpenssl(each),
+      (rates[kind] ?? 0).toFixed(0),
+    ]),
+    [memory, '–', '–', '–'],
+  ]
 }
