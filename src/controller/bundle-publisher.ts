@@ -35,23 +35,50 @@ export async function publishTrustBundle(client: KubeClient, signer: string, bun
   return true
 }
 
-/** @returns the namespaces in which something was written @throws PosternError ERR_KUBE_… */
-export async function publishConfigMaps(client: KubeClient, namespaces: readonly string[], bundle: string): Promise<readonly string[]> {
-  const written: string[] = []
-  for (const namespace of namespaces) {
-    const maps: Resource = { group: '', version: 'v1', plural: 'configmaps', namespace }
-    const found = await getIfThere<ConfigMap>(client, maps, BUNDLE_CONFIG_MAP)
-    if (found?.data?.['bundle.pem'] === bundle) continue
-    const object = {
-      apiVersion: 'v1',
-      kind: 'ConfigMap',
-      metadata: { name: BUNDLE_CONFIG_MAP, labels: { 'app.kubernetes.io/part-of': 'postern' } },
-      data: { 'bundle.pem': bundle },
-    }
-    await client.patch(maps, BUNDLE_CONFIG_MAP, object, { type: 'apply', fieldManager: MANAGER })
-    written.push(namespace)
+export interface ConfigMapPublisher {
+  /**
+   * Namespaces where this bundle is not known to be at once, some of the others to see whether it is still there: all in turn.
+   * @returns the namespaces in which something was written @throws PosternError ERR_KUBE_…
+   */
+  publish(namespaces: readonly string[], bundle: string): Promise<readonly string[]>
+}
+
+/** Looked at again in one pass: a map that somebody deletes is there again after a few. */
+const LOOKS = 20
+
+export function createConfigMapPublisher(client: KubeClient): ConfigMapPublisher {
+  /** Namespaces in the order in which they were looked at, and the bundle that was there. */
+  const known = new Map<string, string>()
+
+  return {
+    async publish(namespaces, bundle) {
+      const wanted = new Set(namespaces)
+      for (const namespace of known.keys()) if (!wanted.has(namespace)) known.delete(namespace)
+      const missing = namespaces.filter((namespace) => known.get(namespace) !== bundle)
+      const again = [...known.keys()].filter((namespace) => !missing.includes(namespace)).slice(0, LOOKS)
+      const written: string[] = []
+      for (const namespace of [...missing, ...again]) {
+        known.delete(namespace)
+        if (await publishConfigMap(client, namespace, bundle)) written.push(namespace)
+        known.set(namespace, bundle)
+      }
+      return written
+    },
   }
-  return written
+}
+
+async function publishConfigMap(client: KubeClient, namespace: string, bundle: string): Promise<boolean> {
+  const maps: Resource = { group: '', version: 'v1', plural: 'configmaps', namespace }
+  const found = await getIfThere<ConfigMap>(client, maps, BUNDLE_CONFIG_MAP)
+  if (found?.data?.['bundle.pem'] === bundle) return false
+  const object = {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: BUNDLE_CONFIG_MAP, labels: { 'app.kubernetes.io/part-of': 'postern' } },
+    data: { 'bundle.pem': bundle },
+  }
+  await client.patch(maps, BUNDLE_CONFIG_MAP, object, { type: 'apply', fieldManager: MANAGER })
+  return true
 }
 
 async function getIfThere<T extends KubeObject>(client: KubeClient, resource: Resource, name: string): Promise<T | undefined> {

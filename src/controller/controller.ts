@@ -9,7 +9,7 @@ import type { KubeObject } from '#kube/objects'
 import { createCaClient } from '#svid-source/ca-client'
 import type { Log } from '#telemetry/log'
 import type { Metrics } from '#telemetry/metrics'
-import { publishConfigMaps, publishTrustBundle } from './bundle-publisher.ts'
+import { createConfigMapPublisher, publishTrustBundle } from './bundle-publisher.ts'
 import { startPodCertificateSigner } from './pod-certificates/signer.ts'
 import type { PolicyVerdict } from './policy-review.ts'
 import { countSidecars, createStatusWriter } from './policy-status.ts'
@@ -42,6 +42,9 @@ export interface ControllerOptions {
   /** Ms between passes over statuses and the webhook's bundle. Default 5,000. */
   readonly interval?: number
 }
+
+/** Ms from a change until the statuses that it makes are written. */
+const AFTER_CHANGE = 1000
 
 /** @throws PosternError ERR_LISTEN */
 export async function startController(options: ControllerOptions): Promise<Controller> {
@@ -86,7 +89,14 @@ export async function startController(options: ControllerOptions): Promise<Contr
     onRefused: (reason, detail, address) => log.warn({ reason, detail, address }, 'a caller of the snapshot service was refused'),
   })
   metrics.observe('postern_mesh_sidecars', 'Sidecars that were heard of lately.', () => snapshots.reports().length)
-  const status = createStatusWriter(client, replica, clock, onFault)
+  const policiesRead = metrics
+    .counter({
+      name: 'postern_policies_read_total',
+      help: 'Policies that were read and checked, each once for a version of it and once an hour.',
+    })
+    .with()
+  const status = createStatusWriter({ client, replica, clock, onFault, onRead: () => void policiesRead.value++ })
+  const configMaps = createConfigMapPublisher(client)
 
   const signer = injection.podCertificate === true ? startSigner() : undefined
 
@@ -100,14 +110,13 @@ export async function startController(options: ControllerOptions): Promise<Contr
       help: 'PodCertificateRequests that were answered, by outcome.',
       labelNames: ['outcome'],
     })
-    const { serviceAccount = '' } = feed.current.identity.id
     const running = startPodCertificateSigner({
       client,
       authority,
       feed,
       signer: trustBundle,
       replica,
-      replicas: () => mesh.podsOf(injection.namespace, serviceAccount),
+      replicas,
       clock,
       random,
       log,
@@ -123,6 +132,11 @@ export async function startController(options: ControllerOptions): Promise<Contr
     }
   }
 
+  /** Pods of the controller. */
+  function replicas(): readonly string[] {
+    return mesh.podsOf(injection.namespace, feed.current.identity.id.serviceAccount ?? '')
+  }
+
   async function trustWebhook(): Promise<void> {
     const changed = await publishWebhookBundle(client, ownBundle(feed, trustDomain))
     if (changed > 0) log.info({ configurations: changed }, 'the webhook is trusted under our bundle')
@@ -132,20 +146,22 @@ export async function startController(options: ControllerOptions): Promise<Contr
     const bundle = ownBundle(feed, trustDomain)
     const { trustBundle: signer } = injection
     if (signer === undefined) {
-      const namespaces = await publishConfigMaps(client, mesh.injectedNamespaces(), bundle)
+      const namespaces = await configMaps.publish(mesh.injectedNamespaces(), bundle)
       if (namespaces.length > 0) log.info({ namespaces }, 'the trust bundle is published')
     } else if (await publishTrustBundle(client, signer, bundle)) log.info({ signer }, 'the trust bundle is published')
   }
 
   async function writeStatuses(): Promise<void> {
-    const reports = snapshots.reports()
+    const there = replicas()
     await status.write(
       [
         { resource: RESOURCES.policies, policies: mesh.policies },
         { resource: RESOURCES.clusterPolicies, policies: mesh.clusterPolicies },
         { resource: RESOURCES.trustDomains, policies: mesh.trustDomains, review: reviewBundle },
       ],
-      (namespace) => countSidecars(reports, namespace, (of) => mesh.snapshot(of)?.digest),
+      countSidecars(snapshots.reports(), (namespace) => mesh.snapshot(namespace)?.digest),
+      // Outside of the cluster we are no pod.
+      there.includes(replica) ? there : undefined,
     )
   }
 
@@ -155,8 +171,8 @@ export async function startController(options: ControllerOptions): Promise<Contr
   }
 
   /** One that fails does not keep the others from their turn. */
-  async function keepUp(): Promise<void> {
-    for (const step of mesh.synced ? [trustWebhook, publishBundle, writeStatuses] : [trustWebhook]) {
+  async function keepUp(steps: readonly (() => Promise<void>)[]): Promise<void> {
+    for (const step of steps) {
       await step().catch((error: unknown) => onFault(error as PosternError))
     }
   }
@@ -172,15 +188,32 @@ export async function startController(options: ControllerOptions): Promise<Contr
     throw error
   }
   let running = false
-  const pass = (): void => {
+  /** A change of the cluster's leaves the API server's trust in us as it was: many come together. */
+  let namespaces = ''
+  function run(steps: readonly (() => Promise<void>)[]): void {
     if (running) return
     running = true
-    void keepUp().finally(() => {
+    void keepUp(steps).finally(() => {
       running = false
     })
   }
+  const pass = (): void => run(mesh.synced ? [trustWebhook, publishBundle, writeStatuses] : [trustWebhook])
+  let later: NodeJS.Timeout | undefined
+  /** A little later: sidecars come first, and what they say by then need not be written twice. */
+  const afterChange = (): void => {
+    later ??= setTimeout(
+      () => {
+        later = undefined
+        if (!mesh.synced || running) return
+        const now = mesh.injectedNamespaces().join()
+        run(now === namespaces ? [writeStatuses] : [publishBundle, writeStatuses])
+        namespaces = now
+      },
+      Math.min(AFTER_CHANGE, interval),
+    )
+  }
   const timer = setInterval(pass, interval)
-  const endMesh = mesh.subscribe(pass)
+  const endMesh = mesh.subscribe(afterChange)
   const endFeed = feed.subscribe(() => {
     webhook.apply(feed.current)
     snapshots.apply(feed.current)
@@ -198,6 +231,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
     },
     close() {
       clearInterval(timer)
+      clearTimeout(later)
       endMesh()
       endFeed()
       signer?.close()

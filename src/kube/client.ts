@@ -29,8 +29,8 @@ export interface PatchOptions {
 export interface KubeClient {
   readonly namespace: string
   get<T extends KubeObject>(resource: Resource, name: string): Promise<T>
-  /** All pages, 500 objects each, of one version. */
-  list<T extends KubeObject>(resource: Resource, options?: ListOptions): Promise<KubeList<T>>
+  /** All pages, 100 objects each, of one version. @param project what is kept of an object: a page is given up before the next is asked for */
+  list<T extends KubeObject>(resource: Resource, options?: ListOptions, project?: (object: KubeObject) => T): Promise<KubeList<T>>
   create<T extends object>(resource: Resource, body: object, name?: string, subresource?: string): Promise<T>
   patch<T extends KubeObject>(resource: Resource, name: string, patch: unknown, options: PatchOptions): Promise<T>
   /** What would be stored, by way of all admission: nothing is. */
@@ -46,7 +46,7 @@ export interface KubeClient {
 }
 
 const REQUEST_TIMEOUT = 10_000
-const PAGE = 500
+const PAGE = 100
 const MAX_ANSWER = 256 * 1024 * 1024
 /** The kubelet renews a token at 80 % of its life, an hour by default. */
 const TOKEN_AGE = 60_000
@@ -122,14 +122,18 @@ export function createKubeClient(access: KubeAccess, clock: Clock): KubeClient {
   return {
     namespace: access.namespace,
     get: (resource, name) => json('GET', resourcePath(resource, name)),
-    async list<T extends KubeObject>(resource: Resource, options: ListOptions = {}): Promise<KubeList<T>> {
+    async list<T extends KubeObject>(
+      resource: Resource,
+      options: ListOptions = {},
+      project: (object: KubeObject) => T = (object) => object as T,
+    ): Promise<KubeList<T>> {
       const items: T[] = []
       let next = ''
       for (;;) {
-        const page: KubeList<T> = await json('GET', resourcePath(resource), {
+        const page: KubeList<KubeObject> = await json('GET', resourcePath(resource), {
           query: { limit: String(PAGE), ...(next !== '' && { continue: next }), ...selectors(options) },
         })
-        items.push(...page.items)
+        for (const item of page.items) items.push(project(item))
         next = page.metadata.continue ?? ''
         if (next === '') return { metadata: page.metadata, items }
       }

@@ -46,6 +46,8 @@ interface WatchEvent {
   readonly object: KubeObject & { readonly code?: number; readonly message?: string }
 }
 
+/** So many deletions are remembered, until a new list: what is told late of an object that is gone must not bring it back. */
+const MOST_GONE = 1024
 /** How long the API server keeps a stream open, s; it ends it, and following goes on. */
 const STREAM_SECONDS = 300
 const SHORT_STREAM = 1000
@@ -55,6 +57,8 @@ export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Wa
   const { client, resource, clock, random, onChange, resync = 600_000, backoff = { first: 200, max: 30_000 } } = options
   const project = options.project ?? ((object) => object as T)
   const objects = new Map<string, T>()
+  /** Versions of deletions, by uid. */
+  const deletions = new Map<string, string>()
   const ending = new AbortController()
   const { promise: ready, resolve: becomeReady } = Promise.withResolvers<void>()
   let synced = false
@@ -67,11 +71,12 @@ export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Wa
   async function run(): Promise<void> {
     while (!ending.signal.aborted) {
       try {
+        // Not at the end of a stream alone: some break off each time.
+        if (clock.monotonic() - listedAt > resync) version = ''
         if (version === '') await listAll()
         const lasted = await follow()
         // A server that ends every stream at once must not be asked without a pause.
         if (lasted < SHORT_STREAM) await pause(backoffDelay(attempt++, { ...backoff, random }), ending.signal)
-        if (clock.monotonic() - listedAt > resync) version = ''
       } catch (error) {
         if (ending.signal.aborted) return
         fault = asFault(error, resource)
@@ -84,8 +89,9 @@ export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Wa
   }
 
   async function listAll(): Promise<void> {
-    const list = await client.list<KubeObject>(resource, options)
+    const list = await client.list<T>(resource, options, project)
     listedAt = clock.monotonic()
+    deletions.clear()
     const gone = new Set(objects.keys())
     for (const object of list.items) {
       gone.delete(object.metadata.uid)
@@ -112,7 +118,7 @@ export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Wa
       }
       attempt = 0
       told = true
-      if (type === 'ADDED' || type === 'MODIFIED') put(object)
+      if (type === 'ADDED' || type === 'MODIFIED') put(project(object))
       else if (type === 'DELETED') dropOlder(object)
       version = object.metadata.resourceVersion
     }
@@ -120,18 +126,23 @@ export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Wa
   }
 
   /** An event that comes late, or again, changes nothing. */
-  function put(found: KubeObject): void {
-    const { uid } = found.metadata
+  function put(object: T): void {
+    const { uid, resourceVersion } = object.metadata
     const before = objects.get(uid)
-    if (before !== undefined && !isNewer(found, before)) return
-    const object = project(found)
+    const known = before?.metadata.resourceVersion ?? deletions.get(uid)
+    if (known !== undefined && !isNewer(resourceVersion, known)) return
     objects.set(uid, object)
     onChange(object, before)
   }
 
   function dropOlder(object: KubeObject): void {
-    const before = objects.get(object.metadata.uid)
-    if (before !== undefined && !isNewer(before, object)) drop(object.metadata.uid)
+    const { uid, resourceVersion } = object.metadata
+    const before = objects.get(uid)
+    if (before !== undefined && isNewer(before.metadata.resourceVersion, resourceVersion)) return
+    deletions.set(uid, resourceVersion)
+    const [oldest] = deletions.keys()
+    if (deletions.size > MOST_GONE && oldest !== undefined) deletions.delete(oldest)
+    drop(uid)
   }
 
   function drop(uid: string): void {
@@ -155,9 +166,7 @@ export function watchObjects<T extends KubeObject>(options: WatchOptions<T>): Wa
 }
 
 /** Versions of one kind can be compared as whole numbers since Kubernetes 1.35, and always could in practice. */
-function isNewer(one: KubeObject, other: KubeObject): boolean {
-  const first = one.metadata.resourceVersion
-  const second = other.metadata.resourceVersion
+function isNewer(first: string, second: string): boolean {
   return first.length === second.length ? first > second : first.length > second.length
 }
 

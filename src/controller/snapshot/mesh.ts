@@ -9,9 +9,8 @@ import type { KubeClient } from '#kube/client'
 import type { KubeObject, Resource } from '#kube/objects'
 import { type Watched, watchObjects } from '#kube/watch'
 import { createTrustDomains } from '../trust-domains.ts'
-import { RESOURCES, slimEndpointSlice, slimPod, slimService } from './objects.ts'
-import type { MeshEndpointSlice, MeshPod, MeshServiceObject } from './objects.ts'
-import { type MeshService, meshServices } from './services.ts'
+import { type MeshNamespace, RESOURCES, slimEndpointSlice, slimNamespace, slimPod, slimPolicy, slimService } from './objects.ts'
+import { createServiceDirectory } from './service-directory.ts'
 import { type PolicyObject, type SidecarSnapshot, snapshotFor, type TrustDomainObject } from './snapshot.ts'
 
 export interface Mesh {
@@ -45,6 +44,8 @@ export interface MeshOptions {
   readonly random: () => number
   readonly onFault: (error: PosternError) => void
   readonly backoff?: { readonly first: number; readonly max: number }
+  /** Ms after which everything is listed anew, see `kube/watch.ts`. */
+  readonly resync?: number
 }
 
 /** Ms: a rollout changes hundreds of objects at once. */
@@ -53,8 +54,10 @@ const GATHER = 50
 export function followMesh(options: MeshOptions): Mesh {
   const listeners = new Set<() => void>()
   const bundles = createTrustDomains(options.trustDomain)
+  const directory = createServiceDirectory(options.trustDomain)
   const snapshots = new Map<string, SidecarSnapshot>()
-  let services: readonly MeshService[] | undefined
+  const policiesOf = new Map<string, Map<string, PolicyObject>>()
+  const namespaceByName = new Map<string, MeshNamespace>()
   let timer: NodeJS.Timeout | undefined
 
   function changed(): void {
@@ -64,56 +67,77 @@ export function followMesh(options: MeshOptions): Mesh {
     }, GATHER)
   }
 
+  /** @param affect what is to be done beside telling, unless nothing that matters has changed */
   function watch<T extends KubeObject>(
     resource: Resource,
-    slim: (object: KubeObject) => T,
-    affects: 'services' | 'all' | 'labels' | 'trust',
+    project: (object: KubeObject) => T,
+    affect: (now: T | undefined, before: T | undefined) => void,
   ): Watched<T> {
     return watchObjects<T>({
       ...options,
       resource,
-      project: slim,
+      project,
       onChange(now, before) {
         // Most changes are of a status, which nothing here depends on.
         if (now !== undefined && before !== undefined && isSame(now, before)) return
-        if (affects === 'trust') bundles.take(now, before)
-        if (affects === 'services') {
-          services = undefined
-          snapshots.clear()
-        } else if (affects === 'all' || affects === 'trust') {
-          const namespace = (now ?? before)?.metadata.namespace
-          // A policy of one namespace leaves the others as they are.
-          if (namespace === undefined) snapshots.clear()
-          else snapshots.delete(namespace)
-        }
+        affect(now, before)
         changed()
       },
     })
   }
 
-  const pods: Watched<MeshPod> = watch(RESOURCES.pods, slimPod, 'services')
-  const serviceObjects: Watched<MeshServiceObject> = watch(RESOURCES.services, slimService, 'services')
-  const endpointSlices: Watched<MeshEndpointSlice> = watch(RESOURCES.endpointSlices, slimEndpointSlice, 'services')
-  const policies = watch<PolicyObject>(RESOURCES.policies, (object) => object, 'all')
-  const clusterPolicies = watch<PolicyObject>(RESOURCES.clusterPolicies, (object) => object, 'all')
-  const trustDomains = watch<TrustDomainObject>(RESOURCES.trustDomains, (object) => object, 'trust')
-  const namespaces = watch(RESOURCES.namespaces, (object) => object, 'labels')
+  /** A policy of one namespace leaves the others as they are. */
+  function takePolicy(now: PolicyObject | undefined, before: PolicyObject | undefined): void {
+    const { uid = '', namespace = '' } = (now ?? before)?.metadata ?? {}
+    const own = policiesOf.get(namespace) ?? new Map<string, PolicyObject>()
+    if (now === undefined) own.delete(uid)
+    else own.set(uid, now)
+    if (own.size === 0) policiesOf.delete(namespace)
+    else policiesOf.set(namespace, own)
+    snapshots.delete(namespace)
+  }
+
+  function takeNamespace(now: MeshNamespace | undefined, before: MeshNamespace | undefined): void {
+    const name = (now ?? before)?.metadata.name ?? ''
+    if (now !== undefined) namespaceByName.set(name, now)
+    // One of the same name may be there by the time a list tells that the old one is gone.
+    else if (namespaceByName.get(name)?.metadata.uid === before?.metadata.uid) namespaceByName.delete(name)
+    if (!isDeepStrictEqual(now?.calls, before?.calls)) snapshots.delete(name)
+  }
+
+  const pods = watch(RESOURCES.pods, slimPod, (now, before) => directory.take('pods', now, before))
+  const serviceObjects = watch(RESOURCES.services, slimService, (now, before) => directory.take('services', now, before))
+  const endpointSlices = watch(RESOURCES.endpointSlices, slimEndpointSlice, (now, before) => directory.take('endpointSlices', now, before))
+  const policies = watch<PolicyObject>(RESOURCES.policies, slimPolicy, takePolicy)
+  const clusterPolicies = watch<PolicyObject>(RESOURCES.clusterPolicies, slimPolicy, () => snapshots.clear())
+  const trustDomains = watch<TrustDomainObject>(RESOURCES.trustDomains, slimPolicy, (now, before) => {
+    bundles.take(now, before)
+    snapshots.clear()
+  })
+  const namespaces = watch(RESOURCES.namespaces, slimNamespace, takeNamespace)
   const all = [pods, serviceObjects, endpointSlices, policies, clusterPolicies, trustDomains, namespaces]
+
+  /** Snapshots live on where the services in them are as they were. */
+  function refresh(): void {
+    const others = directory.refresh()
+    if (others.size === 0) return
+    for (const namespace of snapshots.keys()) {
+      const calls = namespaceByName.get(namespace)?.calls
+      if (calls === undefined || !calls.isDisjointFrom(others)) snapshots.delete(namespace)
+    }
+  }
 
   return {
     snapshot(namespace) {
       if (!all.every(({ synced }) => synced)) return undefined
+      refresh()
       let found = snapshots.get(namespace)
       if (found === undefined) {
-        services ??= meshServices(
-          { pods: pods.objects.values(), services: serviceObjects.objects.values(), endpointSlices: endpointSlices.objects.values() },
-          options.trustDomain,
-        )
         found = snapshotFor(namespace, {
-          policies: policies.objects.values(),
+          policies: policiesOf.get(namespace)?.values() ?? [],
           clusterPolicies: clusterPolicies.objects.values(),
           trustDomains: [...trustDomains.objects.values()].map((object) => bundles.inForce(object)),
-          services,
+          services: directory.services(namespaceByName.get(namespace)?.calls),
         })
         snapshots.set(namespace, found)
       }
@@ -124,19 +148,15 @@ export function followMesh(options: MeshOptions): Mesh {
       return () => listeners.delete(listener)
     },
     injectLabel(namespace) {
-      for (const { metadata } of namespaces.objects.values()) {
-        if (metadata.name === namespace) return metadata.labels?.['postern.dev/inject']
-      }
-      return undefined
+      const { inject = '' } = namespaceByName.get(namespace) ?? {}
+      return inject === '' ? undefined : inject
     },
     injectedNamespaces: () =>
-      [...namespaces.objects.values()]
-        .filter(({ metadata }) => metadata.labels?.['postern.dev/inject'] === 'enabled' && metadata.deletionTimestamp === undefined)
+      [...namespaceByName.values()]
+        .filter(({ inject, metadata }) => inject === 'enabled' && metadata.deletionTimestamp === undefined)
         .map(({ metadata }) => metadata.name),
     podsOf: (namespace, serviceAccount) =>
-      [...pods.objects.values()]
-        .filter((pod) => pod.metadata.namespace === namespace && pod.serviceAccount === serviceAccount)
-        .map(({ metadata }) => metadata.name),
+      [...directory.pods(namespace)].filter((pod) => pod.serviceAccount === serviceAccount).map(({ metadata }) => metadata.name),
     policies: { [Symbol.iterator]: () => policies.objects.values() },
     clusterPolicies: { [Symbol.iterator]: () => clusterPolicies.objects.values() },
     trustDomains: { [Symbol.iterator]: () => trustDomains.objects.values() },

@@ -15,7 +15,6 @@ export interface MeshPod extends KubeObject {
   readonly serviceAccount: string
   /** Has a sidecar, as its annotation says. */
   readonly injected: boolean
-  readonly node: string
 }
 
 export interface MeshServiceObject extends KubeObject {
@@ -49,12 +48,11 @@ function slim({ metadata }: KubeObject): KubeObject['metadata'] {
 }
 
 export function slimPod(object: KubeObject): MeshPod {
-  const { spec } = object as KubeObject & { readonly spec?: { readonly serviceAccountName?: string; readonly nodeName?: string } }
+  const { spec } = object as KubeObject & { readonly spec?: { readonly serviceAccountName?: string } }
   return {
     metadata: slim(object),
     serviceAccount: spec?.serviceAccountName ?? 'default',
     injected: object.metadata.annotations?.['postern.dev/injected'] !== undefined,
-    node: spec?.nodeName ?? '',
   }
 }
 
@@ -95,4 +93,45 @@ export function slimEndpointSlice(object: KubeObject): MeshEndpointSlice {
       port === undefined || protocol !== 'TCP' ? [] : [{ name, port }],
     ),
   }
+}
+
+/** Without what tells who wrote which field: as long as the policy itself, and read by nobody. */
+export function slimPolicy<T extends KubeObject>(object: T): T {
+  const { metadata, ...rest } = object
+  const { name, namespace, uid, resourceVersion, generation } = metadata
+  return {
+    ...rest,
+    metadata: {
+      name,
+      uid,
+      resourceVersion,
+      ...(namespace !== undefined && { namespace }),
+      ...(generation !== undefined && { generation }),
+    },
+  } as T
+}
+
+export interface MeshNamespace extends KubeObject {
+  /** Of `postern.dev/inject`. */
+  readonly inject: string
+  /** Namespaces whose services its pods call; undefined: any. */
+  readonly calls: ReadonlySet<string> | undefined
+}
+
+const DNS_LABEL = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/
+
+export function slimNamespace(object: KubeObject): MeshNamespace {
+  const { name, labels, annotations, deletionTimestamp } = object.metadata
+  return {
+    metadata: { ...slim(object), ...(deletionTimestamp !== undefined && { deletionTimestamp }) },
+    inject: labels?.['postern.dev/inject'] ?? '',
+    calls: readCalls(annotations?.['postern.dev/calls'], name),
+  }
+}
+
+/** Its own namespace is always one. What is no list of names narrows nothing: a slip of the pen must not cut calls off. */
+export function readCalls(text: string | undefined, own: string): ReadonlySet<string> | undefined {
+  if (text === undefined) return undefined
+  const names = text.split(',').map((part) => part.trim())
+  return names.every((part) => DNS_LABEL.test(part)) ? new Set([own, ...names]) : undefined
 }

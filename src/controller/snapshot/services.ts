@@ -50,7 +50,12 @@ export function meshServices({ pods, services, endpointSlices }: MeshObjects, tr
       }
     }
   }
-  return found.sort((a, b) => compare(a.name, b.name) || compare(a.addresses[0] ?? '', b.addresses[0] ?? ''))
+  return found.sort(byName)
+}
+
+/** In the order of their names, and of their addresses where a name is several. */
+export function byName(a: MeshService, b: MeshService): number {
+  return compare(a.name, b.name) || compare(a.addresses[0] ?? '', b.addresses[0] ?? '')
 }
 
 /** Undefined where anything behind the service has no sidecar. */
