@@ -35,6 +35,12 @@ export interface CaProcess extends AsyncDisposable {
   identityFor(path: string, more?: string): Promise<string>
   /** SIGKILL. */
   kill(): Promise<void>
+  /** SIGSTOP: it stands still wherever it is. */
+  suspend(): void
+  /** SIGCONT. */
+  resume(): void
+  /** Of its store. */
+  readonly database: string
   /** Resolves when it is ready. */
   start(): Promise<void>
 }
@@ -48,11 +54,15 @@ export interface CaSetup {
   readonly trustDomain?: string
   /** Where it has a bundle endpoint; `any` for a free port. None unless said. */
   readonly bundlePort?: number | 'any'
+  /** Where its folder is made; the system's folder for what is temporary unless said. */
+  readonly in?: string
+  /** Whether it has its health address, `health.sock` in its folder; off unless said. */
+  readonly health?: boolean
 }
 
 export async function startCaProcess(setup: CaSetup = {}): Promise<CaProcess> {
   const { x509 = '8h', poll = '300ms', trustDomain = 'example.org' } = setup
-  const dir = mkdtempSync(join(tmpdir(), 'postern-authority-'))
+  const dir = mkdtempSync(join(setup.in ?? tmpdir(), 'postern-authority-'))
   const config = join(dir, 'ca', 'ca.yaml')
   const port = await freePort()
   const bundlePort = setup.bundlePort === 'any' ? await freePort() : (setup.bundlePort ?? 0)
@@ -105,7 +115,7 @@ export async function startCaProcess(setup: CaSetup = {}): Promise<CaProcess> {
   await ca('init', 'ca', '--trust-domain', trustDomain, '--listen', `127.0.0.1:${port}`)
   const document = readFileSync(config, 'utf8')
     .replace(/svid: .*/, `svid: { x509: ${x509}, jwt: 5m, max: 24h }\n  poll: ${poll}\n  refreshHint: 1s${endpoint}`)
-    .replace(/health: .*/, 'health: off')
+    .replace(/health: .*/, setup.health === true ? `health: 'unix:${join(dir, 'health.sock')}'` : 'health: off')
   writeFileSync(config, document)
   await start()
 
@@ -125,6 +135,9 @@ export async function startCaProcess(setup: CaSetup = {}): Promise<CaProcess> {
       return `{ ca: { address: "127.0.0.1:${port}", bundle: "${bundle}", attest: { joinToken: { file: "${file}" } }${more} } }`
     },
     kill,
+    suspend: () => void child?.kill('SIGSTOP'),
+    resume: () => void child?.kill('SIGCONT'),
+    database: join(dir, 'ca', 'ca.db'),
     start,
     async [Symbol.asyncDispose]() {
       await kill()

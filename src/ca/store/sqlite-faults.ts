@@ -111,7 +111,7 @@ function readOnly(file: string): string {
 
 /** @param found what SQLite found, for whoever examines the file */
 export function damaged(file: string, found: string): string {
-  return `\`${file}\` is damaged (${found}). Keep it for examination and restore the last backup, as docs/ca-operations.md says; nothing is issued until then.`
+  return `\`${file}\` is damaged (${found}). Keep it for examination and restore the last backup (\`postern ca restore\`, docs/ca-operations.md); nothing is issued until then.`
 }
 
 export function toError({ reason, detail }: StoreFault, cause?: unknown): PosternError {

@@ -1,6 +1,6 @@
 /** What can happen to a file: each fault has its code and its sentence, nothing is taken for recorded meanwhile, and what can mend itself does. */
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { chmodSync, closeSync, copyFileSync, mkdtempSync, openSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import { setTimeout } from 'node:timers/promises'
 import { PosternError } from '#base/errors'
 import { openSqliteStore, type SqliteStore } from '#ca/store/sqlite-store'
 import type { Store } from '#ca/store/store'
+import { smallDisk } from '../../support/small-disk.ts'
 import { authority, issuance, joinToken, NOW, revocation } from './records.ts'
 
 function folderOf(t: TestContext): string {
@@ -30,19 +31,6 @@ async function refusedToOpen(file: string, options: { readonly create?: boolean 
   assert.ok(error instanceof PosternError, 'it was opened')
   assert.ok(error.message.includes(file), error.message)
   return error
-}
-
-/** A small file system of its own; undefined where this user may not mount one. */
-function smallDisk(t: TestContext, size: string): string | undefined {
-  const folder = mkdtempSync(join(tmpdir(), 'postern-faults-'))
-  const mounted = process.geteuid?.() === 0 && spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]).status === 0
-  t.after(() => {
-    if (mounted) execFileSync('umount', ['-l', folder])
-    rmSync(folder, { recursive: true, force: true })
-  })
-  if (mounted) return folder
-  t.skip('only root may mount the small file system that this needs')
-  return undefined
 }
 
 async function well(store: Store): Promise<void> {
