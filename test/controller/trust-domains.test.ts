@@ -54,7 +54,14 @@ test('one that slipped through changes nothing, and the status says why until it
     domains.take(bad, first)
     assert.equal(domains.inForce(bad), first)
     const fault = domains.faultOf(bad) ?? ''
-    const status = nextStatus(bad, 'one', { all: 2, running: 2 }, 0, () => ({ errors: [fault], warnings: [] }))
+    const status = nextStatus({
+      policy: bad,
+      replica: 'one',
+      counted: { all: 2, running: 2 },
+      verdict: { errors: [fault], warnings: [] },
+      replicas: undefined,
+      now: 0,
+    })
     assert.equal(status?.conditions?.[0]?.status, 'False')
     assert.match(status?.conditions?.[0]?.message ?? '', why)
   }
