@@ -120,7 +120,9 @@ async function request(args: readonly string[], io: CommandIo, clock: Clock): Pr
       ['serial', facts.serial],
     ])}`,
   )
-  io.stderr.write(`\nNext:\n  postern certs request --ca ${values.ca ?? ''} --renew --out ${out}\n`)
+  io.stderr.write(
+    `\nNext:\n  postern certs request --ca ${values.ca ?? ''} --renew --out ${out}\nor let a sidecar get one and renew it by itself: \`spec.identity.ca\`, docs/certificate-authority.md\n`,
+  )
   return 0
 }
 
