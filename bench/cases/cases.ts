@@ -10,6 +10,7 @@ import { measureAuthority } from './ca.ts'
 import { type Bench, byName, compareCpu, cpuDetail, FEW_RULES, MANY_RULES, peers, setup } from './compare.ts'
 import { http2 } from './http2.ts'
 import type { CpuResult } from './cpu.ts'
+import { controller, redirect, webhook } from './kubernetes.ts'
 import type { LoopReport } from './loop-monitor.ts'
 import { measureMemory, type MemoryResult } from './memory.ts'
 import { measureMicro } from './micro.ts'
@@ -31,6 +32,9 @@ export const CASES: Readonly<Record<string, (bench: Bench) => Promise<CaseReport
   ready,
   reload,
   ca,
+  webhook,
+  controller,
+  redirect,
 }
 
 async function compareHttp1(bench: Bench, contenders: readonly Contender[], connections: number, closeEach: boolean): Promise<CpuResult[]> {

@@ -62,7 +62,7 @@ export async function measureController({ program, folder, quick }: ControllerOp
   const syncCpu = controller.cpuSeconds()
   const rssReady = controller.residentMegabytes()
   const mesh = await openMesh(run, size, identities, count)
-  await settled(api, STATUS_PASS)
+  await settled(api, quick ? AFTER_CHANGE : STATUS_PASS)
   const settleCpu = controller.cpuSeconds() - syncCpu
   const statusWrites = api.calls.get('PATCH') ?? 0
   const quiet = await idle(run, quick ? 1_000 : 10_000)
