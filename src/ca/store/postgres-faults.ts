@@ -37,6 +37,11 @@ export function conflict(error: unknown): PosternError {
 export function faultOf(error: unknown, server: string): StoreFault {
   if (error instanceof PosternError) return { reason: error.code, detail: error.message }
   const code = codeOf(error)
+  // PgBouncer's own words, under the code of a protocol violation.
+  if (error instanceof Error && /statement pooling mode/.test(error.message)) {
+    const detail = `What answers at ${server} is a PgBouncer that pools by statement, and some of what must not be done twice takes a transaction. Set \`pool_mode = transaction\` (or \`session\`) for this database.`
+    return { reason: 'ERR_CA_STORE', detail }
+  }
   const unreachable = (why: string): StoreFault => ({
     reason: 'ERR_CA_STORE_UNREACHABLE',
     detail: `PostgreSQL at ${server} ${why}: ${messageOf(error)}. Nothing is issued meanwhile; the CA connects again by itself.`,
@@ -60,6 +65,8 @@ export function faultOf(error: unknown, server: string): StoreFault {
       detail: `PostgreSQL at ${server} found damaged data: ${messageOf(error)}. Restore a backup of the database.`,
     }
   if (code.startsWith('53')) return unreachable('has no more room for connections or memory')
+  if (error instanceof Error && error.message.startsWith('Query read timeout'))
+    return unreachable('does not answer in time (a PgBouncer before it must lend at least two connections: `default_pool_size`)')
   if (isConnectionLoss(error)) return unreachable('does not answer')
   return { reason: 'ERR_CA_STORE', detail: `PostgreSQL at ${server} refused a statement (${code}): ${messageOf(error)}.` }
 }

@@ -25,7 +25,8 @@ export interface PostgresPool extends Connection {
   readonly close: () => Promise<void>
 }
 
-export async function createPostgresPool(config: PostgresStoreConfig): Promise<PostgresPool> {
+/** @param queryTimeout ms that a statement may take; 15 s unless said */
+export async function createPostgresPool(config: PostgresStoreConfig, queryTimeout = QUERY_TIMEOUT): Promise<PostgresPool> {
   const { host, port, user, database } = partsOf(config.url)
   const where = host.startsWith('/') ? host : `${isIP(host) === 6 ? `[${host}]` : host}:${port}`
   const { passwordFile, ca } = config
@@ -44,7 +45,7 @@ export async function createPostgresPool(config: PostgresStoreConfig): Promise<P
     application_name: 'postern-ca',
     max: CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT,
-    query_timeout: QUERY_TIMEOUT,
+    query_timeout: queryTimeout,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
     types,

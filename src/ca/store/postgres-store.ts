@@ -37,6 +37,8 @@ export interface PostgresStore extends Store {
 export interface PostgresStoreOptions {
   /** Ms between looks at a database that has a fault; a second unless said. */
   readonly probeInterval?: number
+  /** Ms that a statement may take; 15 s unless said. */
+  readonly queryTimeout?: number
 }
 
 const PROBE_INTERVAL = 1000
@@ -47,7 +49,7 @@ const PROBE_INTERVAL = 1000
  */
 export async function openPostgresStore(config: PostgresStoreConfig, options: PostgresStoreOptions = {}): Promise<PostgresStore> {
   const { probeInterval = PROBE_INTERVAL } = options
-  const pool = await createPostgresPool(config).catch((error: unknown) => {
+  const pool = await createPostgresPool(config, options.queryTimeout).catch((error: unknown) => {
     throw new PosternError('ERR_CA_STORE', `The certificate in \`spec.store.postgres.ca\` cannot be read: ${String(error)}.`, {
       cause: error,
     })

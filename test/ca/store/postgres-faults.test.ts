@@ -44,3 +44,12 @@ test('each code is told apart: of the connection, of another transaction, of one
   }
   assert.match(faultOf(new AggregateError([errorWith('ECONNREFUSED')], ''), 'db').detail, /words of the server/)
 })
+
+test('what PgBouncer in between has wrong is said with what to set', () => {
+  const pooled = Object.assign(new Error('transaction blocks not allowed in statement pooling mode'), { code: '08P01' })
+  assert.deepEqual(faultOf(pooled, 'db').reason, 'ERR_CA_STORE')
+  assert.match(faultOf(pooled, 'db').detail, /Set `pool_mode = transaction`/)
+  const late = faultOf(new Error('Query read timeout'), 'db')
+  assert.equal(late.reason, 'ERR_CA_STORE_UNREACHABLE')
+  assert.match(late.detail, /at least two connections: `default_pool_size`/)
+})
