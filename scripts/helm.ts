@@ -23,6 +23,9 @@ interface Manifest {
 /** A value of the chart by the mark that stands for it in the objects. In the order in which they are replaced. */
 const VALUES: readonly (readonly [mark: RegExp, template: string])[] = [
   [/\[\s*"MARK-EXCLUDE"\s*\]/g, '{{ .Values.excludeNetworks | toJson }}'],
+  // As an argument of `postern redirect`.
+  [/MARK-EXCLUDE/g, '{{ .Values.excludeNetworks | join "," }}'],
+  [/MARK-VERSION/g, '{{ .Chart.AppVersion }}'],
   [/MARK-SIGNER:NAME/g, '{{ .Values.trustBundle | replace "/" ":" }}'],
   [/MARK-SIGNER\/NAME/g, '{{ .Values.trustBundle }}'],
   [/MARK-TRUST-DOMAIN/g, '{{ .Values.trustDomain }}'],
@@ -47,6 +50,7 @@ const MARKED: InstallOptions = {
   passThrough: 'MARK-PASS-THROUGH' as 'allow',
   excludeNetworks: [],
   trustBundle: undefined,
+  version: 'MARK-VERSION',
   storage: { kind: 'claim', size: 'MARK-STORAGE' },
   replicas: 98_765,
 }
@@ -59,12 +63,25 @@ interface Case {
 
 const SIGNER = 'MARK-SIGNER/NAME'
 /** Each choice has its cases. */
-const CHOICES: readonly (readonly Case[])[] = [
-  [
-    { when: '.Values.podCertificates', options: { trustBundle: SIGNER, podCertificates: true } },
-    { when: '.Values.trustBundle', options: { trustBundle: SIGNER } },
-    { when: undefined, options: {} },
-  ],
+type Choice = readonly Case[]
+
+const INJECTION: Choice = [
+  { when: 'eq .Values.injection "policy"', options: { injection: 'policy' } },
+  { when: undefined, options: {} },
+]
+/** What the API server makes of pods itself depends on it; elsewhere it is a word in a document. */
+const INTERCEPTION: Choice = [
+  { when: 'eq .Values.interception "loopback"', options: { interception: 'loopback' } },
+  { when: undefined, options: { interception: 'redirect' } },
+]
+const CERTIFICATES: Choice = [
+  { when: '.Values.podCertificates', options: { trustBundle: SIGNER, podCertificates: true } },
+  { when: '.Values.trustBundle', options: { trustBundle: SIGNER } },
+  { when: undefined, options: {} },
+]
+const CHOICES: readonly Choice[] = [
+  INJECTION,
+  CERTIFICATES,
   [
     { when: '.Values.excludeNetworks', options: { excludeNetworks: ['MARK-EXCLUDE'] } },
     { when: undefined, options: {} },
@@ -80,10 +97,19 @@ const CHOICES: readonly (readonly Case[])[] = [
 ]
 
 const keyOf = ({ kind, metadata }: Manifest): string => `${kind}/${metadata.name}`
-const manifestsOf = (options: InstallOptions): readonly Manifest[] => meshManifests(options) as unknown as readonly Manifest[]
+const made = new Map<string, readonly Manifest[]>()
+/** The same choices are made for every object. */
+function manifestsOf(options: InstallOptions): readonly Manifest[] {
+  const key = JSON.stringify(options)
+  const found = made.get(key) ?? (meshManifests(options) as unknown as readonly Manifest[])
+  made.set(key, found)
+  return found
+}
+
+const choicesOf = (key: string): readonly Choice[] => (/AdmissionPolicy/.test(key) ? [...CHOICES, INTERCEPTION] : CHOICES)
 
 /** One object as a template; a choice that changes nothing of it does not appear. */
-function template(key: string, options: InstallOptions, choices: readonly (readonly Case[])[]): string {
+function template(key: string, options: InstallOptions, choices: readonly Choice[]): string {
   const [choice, ...rest] = choices
   if (choice === undefined) {
     const found = manifestsOf(options).find((one) => keyOf(one) === key)
@@ -94,6 +120,43 @@ function template(key: string, options: InstallOptions, choices: readonly (reado
   const texts = new Set(cases.map(({ text }) => text.replace('replicas: 1\n', 'replicas: {{ .Values.controller.replicas }}\n')))
   const last = cases.at(-1)?.text ?? ''
   if (texts.size === 1) return last
+  return conditional(cases)
+}
+
+interface CaseText {
+  readonly when: string | undefined
+  readonly text: string
+}
+
+/** Lines that are the same in all cases stand once, where that can be told line by line. */
+function conditional(cases: readonly CaseText[]): string {
+  const texts = cases.map(({ text }) => text.split('\n').slice(0, -1))
+  const length = texts[0]?.length ?? 0
+  if (texts.some((lines) => lines.length !== length)) return under(cases)
+  let output = ''
+  for (let from = 0; from < length;) {
+    const isShared = (line: number): boolean => texts.every((lines) => lines[line] === texts[0]?.[line])
+    let to = from
+    while (to < length && isShared(to) === isShared(from)) to++
+    const pieces = texts.map((lines) => lines.slice(from, to).join('\n'))
+    // Half of an inner condition cannot stand in an outer one.
+    if (!isShared(from) && pieces.some((piece) => !isBalanced(piece))) return under(cases)
+    output += isShared(from) ? `${pieces[0] ?? ''}\n` : under(cases.map(({ when }, index) => ({ when, text: `${pieces[index] ?? ''}\n` })))
+    from = to
+  }
+  return output
+}
+
+function isBalanced(text: string): boolean {
+  let depth = 0
+  for (const [, word] of text.matchAll(/\{\{- (if|else|end)\b/g)) {
+    depth += word === 'if' ? 1 : word === 'end' ? -1 : 0
+    if (depth < 0 || (depth === 0 && word === 'else')) return false
+  }
+  return depth === 0
+}
+
+function under(cases: readonly CaseText[]): string {
   const lines = cases.map(({ when, text }, index) => {
     const opening = when === undefined ? '{{- else }}' : index === 0 ? `{{- if ${when} }}` : `{{- else if ${when} }}`
     return `${opening}\n${text}`
@@ -113,12 +176,12 @@ function withValues(text: string): string {
 
 /** File → its text, for all that is generated. The namespace is the release's, and Helm's to make. */
 export function chartTemplates(): ReadonlyMap<string, string> {
-  const keys = new Set(CHOICES[0]?.flatMap(({ options }) => manifestsOf({ ...MARKED, ...options }).map(keyOf)))
+  const keys = new Set([...INJECTION, ...CERTIFICATES].flatMap(({ options }) => manifestsOf({ ...MARKED, ...options }).map(keyOf)))
   const files = new Map<string, string>()
   for (const key of keys) {
     const [kind = '', name = ''] = key.split('/')
     if (kind === 'Namespace') continue
-    const text = template(key, MARKED, CHOICES)
+    const text = template(key, MARKED, choicesOf(key))
     const guarded = name === 'postern-authority' ? `{{- if .Values.authority.create }}\n${text}{{- end }}\n` : text
     files.set(`${name.replace('.postern.dev', '')}-${kind.toLowerCase()}.yaml`, `${HEAD}${guarded}`)
   }

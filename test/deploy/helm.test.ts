@@ -20,6 +20,7 @@ type Values = Readonly<Record<string, unknown>>
 const HELM = process.env['POSTERN_HELM'] ?? 'helm'
 const HELM_MISSING = spawnSync(HELM, ['version']).status === 0 ? false : 'needs helm on the path, or its place in POSTERN_HELM'
 
+const VERSION = (JSON.parse(readFileSync(join(CHART, '..', '..', '..', 'package.json'), 'utf8')) as { readonly version: string }).version
 const PEM = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n'
 const KEY = '-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n'
 const AUTHORITY = { root: `${PEM}root`, intermediate: `${PEM}intermediate`, intermediateKey: KEY, bundle: `${PEM}bundle` }
@@ -35,6 +36,7 @@ const BASE: InstallOptions = {
   trustBundle: undefined,
   storage: { kind: 'claim', size: '2Gi' },
   replicas: 3,
+  version: VERSION,
 }
 
 const VARIANTS: readonly Partial<InstallOptions>[] = [
@@ -45,6 +47,9 @@ const VARIANTS: readonly Partial<InstallOptions>[] = [
   { trustBundle: 'postern.dev/identity', podCertificates: true, excludeNetworks: ['10.96.0.1/32'] },
   { storage: { kind: 'none' }, namespace: 'mesh', trustDomain: 'other.example' },
   { storage: { kind: 'none' }, trustBundle: 'a.example/b', podCertificates: true, replicas: 1, namespace: 'mesh' },
+  { injection: 'policy' },
+  { injection: 'policy', interception: 'loopback', passThrough: 'refuse', trustBundle: 'a.example/b', namespace: 'mesh' },
+  { injection: 'policy', trustBundle: 'postern.dev/identity', podCertificates: true, excludeNetworks: ['10.96.0.1/32', 'fd00::1/128'] },
 ]
 
 function valuesOf(options: InstallOptions): Values {
@@ -52,6 +57,7 @@ function valuesOf(options: InstallOptions): Values {
     ...(readPlainYaml(readFileSync(join(CHART, 'values.yaml'), 'utf8'), 'values.yaml') as Values),
     trustDomain: options.trustDomain,
     image: options.image,
+    injection: options.injection ?? 'webhook',
     interception: options.interception,
     passThrough: options.passThrough,
     excludeNetworks: options.excludeNetworks,
@@ -65,7 +71,7 @@ function valuesOf(options: InstallOptions): Values {
 
 function rendered(values: Values, namespace: string): readonly Manifest[] {
   const folder = join(CHART, 'templates')
-  const context = { values, namespace, file: (name: string) => readFileSync(join(CHART, name), 'utf8') }
+  const context = { values, namespace, appVersion: VERSION, file: (name: string) => readFileSync(join(CHART, name), 'utf8') }
   return readdirSync(folder)
     .filter((name) => name.endsWith('.yaml'))
     .flatMap((name) => readPlainYamlDocuments(renderTemplate(readFileSync(join(folder, name), 'utf8'), context), name)) as Manifest[]
@@ -149,10 +155,9 @@ interface Schema {
 }
 
 test('the version of the chart, and of the image in it, is that of the program', () => {
-  const { version } = JSON.parse(readFileSync(join(CHART, '..', '..', '..', 'package.json'), 'utf8')) as { version: string }
   const chart = readPlainYaml(readFileSync(join(CHART, 'Chart.yaml'), 'utf8'), 'Chart.yaml') as Record<string, string>
-  assert.deepEqual([chart['version'], chart['appVersion']], [version, version])
-  assert.match(readFileSync(join(CHART, 'values.yaml'), 'utf8'), new RegExp(`^image: ghcr\\.io/postern/postern:${version}$`, 'm'))
+  assert.deepEqual([chart['version'], chart['appVersion']], [VERSION, VERSION])
+  assert.match(readFileSync(join(CHART, 'values.yaml'), 'utf8'), new RegExp(`^image: ghcr\\.io/postern/postern:${VERSION}$`, 'm'))
 })
 
 test('helm itself renders the same, finds nothing to complain of, and refuses values that are wrong', { skip: HELM_MISSING }, (t) => {
@@ -177,6 +182,7 @@ test('helm itself renders the same, finds nothing to complain of, and refuses va
     { image: 'postern' },
     { interception: 'none' },
     { podCertificates: true },
+    { injection: 'both' },
     { authority: { create: true, bundle: PEM } },
     { typo: 1 },
     { controller: { replicas: 0 } },

@@ -5,6 +5,7 @@
 export interface ChartContext {
   readonly values: Readonly<Record<string, unknown>>
   readonly namespace: string
+  readonly appVersion: string
   file(name: string): string
 }
 
@@ -78,6 +79,8 @@ function apply([name = '', ...rest]: readonly string[], piped: readonly unknown[
       return Number(first)
     case 'quote':
       return JSON.stringify(first)
+    case 'join':
+      return (second as readonly unknown[]).map(String).join(String(first))
     case 'toJson':
       return JSON.stringify(first)
     case 'replace':
@@ -97,6 +100,7 @@ function valueOf(word: string, context: ChartContext): unknown {
   if (word.startsWith('(')) return evaluate(word.slice(1, -1), context)
   if (/^\d+$/.test(word)) return Number(word)
   if (word === '.Release.Namespace') return context.namespace
+  if (word === '.Chart.AppVersion') return context.appVersion
   if (!word.startsWith('.Values.')) throw new Error(`${word} is nothing that the chart keeps to`)
   const path = word.slice('.Values.'.length).split('.')
   return path.reduce<unknown>((value, key) => {
