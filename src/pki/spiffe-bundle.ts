@@ -18,6 +18,9 @@ const KNOWN_KEY_TYPES: readonly unknown[] = ['EC', 'RSA', 'OKP']
 export function readSpiffeBundle(text: string, complain: Complain): SpiffeBundleContent {
   const document = parseJson(text, complain)
   const keys = document['keys']
+  // Trust Domain and Bundle §5: several bundles in one document, of which nothing says which is meant.
+  if (keys === undefined && 'trust_domains' in document)
+    throw complain('it is a map of bundles (`trust_domains`); take the bundle of this trust domain out of it, into a file of its own')
   if (!Array.isArray(keys)) throw complain('it has no `keys`; a SPIFFE bundle must have them, even if empty')
   const certificates: Buffer[] = []
   const jwtKeys: Jwk[] = []

@@ -118,6 +118,15 @@ test('a JWT-SVID verifies against the jwt-svid keys of the bundle, and says no m
   assert.equal(issuance?.serial, payload.jti)
 })
 
+test('J-8: a token is for the audience that was asked for, and for no other', async (t) => {
+  const ca = await startTestCa(t)
+  const held = await ca.obtain(CART)
+  const { body } = await ca.post('/v1/jwt-svid', { audience: ['spiffe://example.org/ns/shop/sa/catalog'] }, { as: held })
+  const { aud } = JSON.parse(Buffer.from(body['token'].split('.')[1], 'base64url').toString()) as { aud: unknown }
+  assert.deepEqual([aud].flat(), ['spiffe://example.org/ns/shop/sa/catalog'])
+  for (const audience of [[], undefined]) assert.equal((await ca.post('/v1/jwt-svid', { audience }, { as: held })).status, 400)
+})
+
 test('the bundle is for anyone: a SPIFFE JWK Set with sequence and hint, known again by its tag', async (t) => {
   const ca = await startTestCa(t)
   const first = await ca.get('/v1/bundle')

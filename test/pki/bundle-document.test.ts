@@ -61,6 +61,12 @@ test('what is written, our own reader reads as the same bundle, and B-10: with n
   assert.deepEqual(names, ['crv kty use x x5c y', 'crv kid kty use x y'])
 })
 
+test('B-11, B-12, B-14: a document is the bundle of one trust domain, never a map of several', async () => {
+  const { root } = await createTestMesh()
+  const written = bundleDocument({ authorities: [root.certificate, root.certificate], sequence: 1n, refreshHint: 60 })
+  assert.deepEqual(Object.keys(JSON.parse(written) as object), ['spiffe_sequence', 'spiffe_refresh_hint', 'keys'])
+})
+
 test('equal content gives equal bytes', async () => {
   const { root } = await createTestMesh('example.org')
   const content = { authorities: [root.certificate], sequence: 3n, refreshHint: 300 }

@@ -84,6 +84,16 @@ test('B-5: a bundle without keys is refused', () => {
   for (const document of [{}, { keys: null }, { keys: {} }, { spiffe_sequence: 1 }]) assert.equal(codeOf(document), 'ERR_BUNDLE_MALFORMED')
 })
 
+test('B-11, B-13, B-14: a map of bundles is taken for none of them, whatever is in it, and refused by its name', () => {
+  const one = { keys: [X509_KEY] }
+  const twice = `{"trust_domains": {"example.org": ${JSON.stringify(one)}, "example.org": {"keys": []}}, "spiffe_refresh_hint": 1}`
+  for (const document of [{ trust_domains: {} }, { trust_domains: { 'example.org': one } }, { trust_domains: one }, twice]) {
+    const text = typeof document === 'string' ? document : JSON.stringify(document)
+    assert.equal(codeOf(text), 'ERR_BUNDLE_MALFORMED')
+    assert.throws(() => readBundle(text, 'example.org', 'map.json'), /is a map of bundles \(`trust_domains`\)/)
+  }
+})
+
 test('B-6, B-8, B-9: a key of unknown or missing kind or use is ignored, and the rest is kept', () => {
   const ignored = [
     { ...X509_KEY, kty: 'XX', x5c: ['not read'] },
