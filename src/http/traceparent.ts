@@ -23,14 +23,9 @@ export function readTraceparent(value: string): Traceparent | undefined {
   return { traceId: value.slice(3, 35), parentId: value.slice(36, 52), sampled: SAMPLED.includes(value.charAt(54)) }
 }
 
-/** A new trace, not sampled: whether to record is for those who trace. */
-export function beginTraceparent(random: RandomHex): Traceparent {
-  return { traceId: nonZero(random, 32), parentId: nonZero(random, 16), sampled: false }
-}
-
-/** The header's value, version 00. */
-export function writeTraceparent(trace: Traceparent): string {
-  return `00-${trace.traceId}-${trace.parentId}-${trace.sampled ? '01' : '00'}`
+/** The header's value of a new trace, not sampled: whether to record is for those who trace. */
+export function beginTraceparent(random: RandomHex): string {
+  return `00-${nonZero(random, 32)}-${nonZero(random, 16)}-00`
 }
 
 function nonZero(random: RandomHex, digits: number): string {

@@ -14,7 +14,7 @@ import { type CanonicalPath, canonicalPath, decisionPath } from '#http/canonical
 import type { RandomHex } from '#http/random-hex'
 import type { RequestHead } from '#http/request-head'
 import { createRequestId, isRequestId } from '#http/request-id'
-import { beginTraceparent, readTraceparent, writeTraceparent } from '#http/traceparent'
+import { beginTraceparent, readTraceparent } from '#http/traceparent'
 import type { TokenPrincipal } from '#identity/peer'
 import { decide } from '#policy/decide'
 import type { Decision } from '#policy/decision'
@@ -187,8 +187,8 @@ export function certificateEnded({ peer }: ConnectionOrigin, notAfter: number): 
 
 /** Keeps a well-formed request id and traceparent, else makes new ones. @param now ms since the epoch */
 export function nameRequest(exchange: RequestNaming, now: number, random: RandomHex): void {
-  if (!isRequestId(exchange.requestId)) exchange.requestId = createRequestId(now, random)
+  if (exchange.requestId === '' || !isRequestId(exchange.requestId)) exchange.requestId = createRequestId(now, random)
   if (exchange.traceparent === '' || readTraceparent(exchange.traceparent) === undefined) {
-    exchange.traceparent = writeTraceparent(beginTraceparent(random))
+    exchange.traceparent = beginTraceparent(random)
   }
 }
