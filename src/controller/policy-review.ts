@@ -68,7 +68,11 @@ export function answerPolicyReview(review: unknown, now: number, trustDomain = '
 function reviewTrustDomain(object: TrustDomainObject, before: TrustDomainObject | undefined, own: string): PolicyVerdict {
   const last = before === undefined ? undefined : readTrustDomain(before, own, undefined)
   const read = readTrustDomain(object, own, typeof last === 'string' ? undefined : last)
-  return { errors: typeof read === 'string' ? [read] : [], warnings: [] }
+  const { name } = object.metadata
+  // A namespace and a service account are of every trust domain that is trusted.
+  const words = `callers of ${name} match rules that name no trust_domain: where your own are meant, say \`trust_domain: ${own}\` beside service_account and namespace`
+  const isNew = before === undefined && typeof read !== 'string'
+  return { errors: typeof read === 'string' ? [read] : [], warnings: isNew ? [words] : [] }
 }
 
 function isTrustDomainObject(value: unknown): value is TrustDomainObject {

@@ -38,21 +38,22 @@ interface Held {
 }
 
 export function createTrustDomains(own: string): TrustDomains {
+  /** By uid: one that is deleted and made anew begins anew, in whatever order we hear of it. */
   const held = new Map<string, Held>()
   return {
     take(now, before) {
-      const name = (now ?? before)?.metadata.name ?? ''
+      const uid = (now ?? before)?.metadata.uid ?? ''
       if (now === undefined) {
-        held.delete(name)
+        held.delete(uid)
         return
       }
-      const last = held.get(name)
+      const last = held.get(uid)
       const read = readTrustDomain(now, own, last?.bundle)
-      if (typeof read !== 'string') held.set(name, { bundle: read, object: now, fault: undefined })
+      if (typeof read !== 'string') held.set(uid, { bundle: read, object: now, fault: undefined })
       // Without a better one it goes out as it is: a sidecar that has one from before keeps that, and no other takes this.
-      else held.set(name, { bundle: last?.bundle, object: last?.bundle === undefined ? now : last.object, fault: read })
+      else held.set(uid, { bundle: last?.bundle, object: last?.bundle === undefined ? now : last.object, fault: read })
     },
-    inForce: (object) => held.get(object.metadata.name)?.object ?? object,
-    faultOf: ({ metadata }) => held.get(metadata.name)?.fault,
+    inForce: (object) => held.get(object.metadata.uid)?.object ?? object,
+    faultOf: ({ metadata }) => held.get(metadata.uid)?.fault,
   }
 }

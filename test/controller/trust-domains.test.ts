@@ -80,3 +80,28 @@ test('a controller that was started anew and finds a bad one gives it out as it 
   assert.equal(domains.inForce(broken), broken)
   assert.match(domains.faultOf(broken) ?? '', /no X\.509 authority/)
 })
+
+test('one that is deleted and made anew begins anew, even where the deletion is heard of last', () => {
+  const domains = createTrustDomains('example.org')
+  const made = (uid: string, sequence: number): TrustDomainObject => {
+    const { metadata, ...rest } = object(good(sequence))
+    return { ...rest, metadata: { ...metadata, uid } }
+  }
+  const [first, second, broken] = [made('one', 5), made('two', 2), { ...made('two', 0), spec: { bundle: null } }]
+  domains.take(first, undefined)
+  domains.take(second, undefined)
+  domains.take(undefined, first)
+  assert.equal(domains.faultOf(second), undefined)
+  domains.take(broken, second)
+  assert.equal(domains.inForce(broken), second)
+  assert.match(domains.faultOf(broken) ?? '', /cannot be read/)
+})
+
+test('who writes a new one is told which rules its callers can match', () => {
+  const warnings = (oldObject?: object): readonly string[] | undefined =>
+    answerPolicyReview({ request: { uid: 'u', object: object(good(1)), oldObject } }, 0, 'example.org')?.response.warnings
+  assert.deepEqual(warnings(), [
+    'callers of partner.example match rules that name no trust_domain: where your own are meant, say `trust_domain: example.org` beside service_account and namespace',
+  ])
+  assert.equal(warnings(object(good(1))), undefined)
+})

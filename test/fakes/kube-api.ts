@@ -27,6 +27,8 @@ export interface KubeApiFake extends AsyncDisposable {
   forget(): void
   /** Sends something to all watches as it is. */
   inject(text: string): void
+  /** Takes each event of a watch in place of its delivery: later, twice, or never. What a watch begins with is delivered all the same. */
+  relay: ((text: string, write: (text: string) => void) => void) | undefined
   /** Answers the next requests itself, when it returns true. */
   intercept: ((request: IncomingMessage, response: ServerResponse, body: string) => boolean) | undefined
   readonly watches: number
@@ -52,7 +54,12 @@ export async function startKubeApi(pageSize = 2): Promise<KubeApiFake> {
 
   function tell(path: string, event: StoredEvent): void {
     collection(path).events.push(event)
-    for (const [response, watched] of watches) if (watched === path) response.write(line(event))
+    for (const [response, watched] of watches) {
+      if (watched !== path) continue
+      const write = (text: string): void => void (response.destroyed || response.write(text))
+      if (fake.relay === undefined) write(line(event))
+      else fake.relay(line(event), write)
+    }
   }
 
   const server = createServer((request, response) => {
@@ -103,6 +110,7 @@ export async function startKubeApi(pageSize = 2): Promise<KubeApiFake> {
   const fake: KubeApiFake = {
     access: { server: `http://127.0.0.1:${port}`, ca: '', auth: { kind: 'token', token: 'fake' }, namespace: 'default' },
     requests,
+    relay: undefined,
     intercept: undefined,
     put(resource, object) {
       const path = resourcePath(resource)
