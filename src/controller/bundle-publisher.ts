@@ -5,11 +5,14 @@
 import { PosternError } from '#base/errors'
 import type { KubeClient } from '#kube/client'
 import type { KubeObject, Resource } from '#kube/objects'
+import { findServed } from '#kube/served'
 
 export const BUNDLE_CONFIG_MAP = 'postern-ca-bundle'
 const MANAGER = 'postern-controller'
 
-const TRUST_BUNDLES: Resource = { group: 'certificates.k8s.io', version: 'v1', plural: 'clustertrustbundles' }
+const TRUST_BUNDLES = { group: 'certificates.k8s.io', plural: 'clustertrustbundles' } as const
+/** v1 is of Kubernetes 1.37; before it somebody has to switch the other on. */
+const VERSIONS = ['v1', 'v1beta1'] as const
 
 interface TrustBundle extends KubeObject {
   readonly spec?: { readonly trustBundle?: string }
@@ -23,15 +26,24 @@ interface ConfigMap extends KubeObject {
 export async function publishTrustBundle(client: KubeClient, signer: string, bundle: string): Promise<boolean> {
   // The API server wants the signer in the name, with `:` for `/`.
   const name = `${signer.replace('/', ':')}:bundle`
-  const found = await getIfThere<TrustBundle>(client, TRUST_BUNDLES, name)
-  if (found?.spec?.trustBundle === bundle) return false
+  for (const version of VERSIONS) {
+    const found = await getIfThere<TrustBundle>(client, { ...TRUST_BUNDLES, version }, name)
+    if (found?.spec?.trustBundle === bundle) return false
+    if (found !== undefined) break
+  }
+  const resource = await findServed(client, TRUST_BUNDLES, VERSIONS)
+  if (resource === undefined) {
+    const words =
+      'This cluster knows no ClusterTrustBundles: they are of Kubernetes 1.37, and of 1.33 and later where v1beta1 is switched on.'
+    throw new PosternError('ERR_KUBE_NOT_FOUND', words)
+  }
   const object = {
-    apiVersion: 'certificates.k8s.io/v1',
+    apiVersion: `${TRUST_BUNDLES.group}/${resource.version}`,
     kind: 'ClusterTrustBundle',
     metadata: { name, labels: { 'app.kubernetes.io/part-of': 'postern' } },
     spec: { signerName: signer, trustBundle: bundle },
   }
-  await client.patch(TRUST_BUNDLES, name, object, { type: 'apply', fieldManager: MANAGER })
+  await client.patch(resource, name, object, { type: 'apply', fieldManager: MANAGER })
   return true
 }
 

@@ -9,6 +9,7 @@ import { readPlainYaml } from '#config/plain-yaml'
 import { findKubeAccess } from '#kube/access'
 import { createKubeClient, type KubeClient } from '#kube/client'
 import type { KubeObject, Resource } from '#kube/objects'
+import { findServed } from '#kube/served'
 import { readBundle } from '#pki/bundle'
 import { type CheckResult, judged, passed, skipped } from './catalogue.ts'
 import { checkAuthorities } from './identity.ts'
@@ -164,7 +165,8 @@ async function readMesh(client: KubeClient, namespace: string): Promise<{ readon
   }
   const signer = words.trustBundle
   if (signer !== undefined) {
-    const bundles = group('certificates.k8s.io', 'clustertrustbundles')
+    const kind = group('certificates.k8s.io', 'clustertrustbundles')
+    const bundles = (await findServed(client, kind, ['v1', 'v1beta1'])) ?? kind
     const found = await client.get<KubeObject & { readonly spec?: { readonly trustBundle?: string } }>(
       bundles,
       `${signer.replace('/', ':')}:bundle`,

@@ -5,9 +5,7 @@
 import { PosternError } from '#base/errors'
 import type { KubeClient } from '#kube/client'
 import type { KubeObject, Resource } from '#kube/objects'
-
-const GROUP = 'certificates.k8s.io'
-const PLURAL = 'podcertificaterequests'
+import { findServed } from '#kube/served'
 
 export interface PodCertificateRequest extends KubeObject {
   readonly spec: {
@@ -55,20 +53,9 @@ export function isPending({ status }: PodCertificateRequest): boolean {
  * @throws PosternError ERR_KUBE_… ; ERR_KUBE_NOT_FOUND where the cluster knows no such requests
  */
 export async function findRequests(client: KubeClient): Promise<Resource> {
-  for (const version of ['v1beta1', 'v1']) {
-    if (await isServed(client, version)) return { group: GROUP, version, plural: PLURAL }
-  }
+  const found = await findServed(client, { group: 'certificates.k8s.io', plural: 'podcertificaterequests' }, ['v1beta1', 'v1'])
+  if (found !== undefined) return found
   throw new PosternError('ERR_KUBE_NOT_FOUND', 'This cluster knows no PodCertificateRequests: they are of Kubernetes 1.35 and later.')
-}
-
-async function isServed(client: KubeClient, version: string): Promise<boolean> {
-  try {
-    const { resources = [] } = (await client.raw(`/apis/${GROUP}/${version}`)) as { resources?: readonly { readonly name: string }[] }
-    return resources.some(({ name }) => name === PLURAL)
-  } catch (error) {
-    if (error instanceof PosternError && error.code === 'ERR_KUBE_NOT_FOUND') return false
-    throw error
-  }
 }
 
 /** The status that says it. Times have whole seconds, as those of certificates. */
