@@ -1,17 +1,22 @@
 /**
  * What runs in the pods of the cluster's tests. Without arguments, a service that says who called; `get URL`, one call; `load URL SECONDS RATE`,
- * many, and what became of them.
+ * many, and what became of them. It listens at HOST, on IPv6 alone if IPV6_ONLY is set.
  */
 const http = require('node:http')
+const os = require('node:os')
 
 const [what, url, seconds, rate] = process.argv.slice(2)
 
 if (what === undefined) {
   const server = http.createServer((request, response) => {
     if (request.url === '/healthz') response.end('ok')
-    else response.end(JSON.stringify({ path: request.url, caller: request.headers['x-postern-principal'] ?? null }))
+    else {
+      const caller = request.headers['x-postern-principal'] ?? null
+      // Who answers is told where that is asked.
+      response.end(JSON.stringify({ path: request.url, caller, ...(request.url === '/who' && { pod: os.hostname() }) }))
+    }
   })
-  server.listen(8080, process.env.HOST ?? '0.0.0.0')
+  server.listen({ port: 8080, host: process.env.HOST ?? '0.0.0.0', ipv6Only: process.env.IPV6_ONLY !== undefined })
   process.on('SIGTERM', () => {
     server.close(() => process.exit(0))
     server.closeIdleConnections()

@@ -9,7 +9,8 @@ import { join } from 'node:path'
 import process from 'node:process'
 import type { TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { KUBE_BIN, KUBE_SOURCES, kubeProgramsMissing } from '../../scripts/kube-node.ts'
+import { KUBE_BIN, kubeProgramsMissing } from '../../scripts/kube-node.ts'
+import { nodeScripts, type NodeVariant } from './node-scripts.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 
@@ -50,16 +51,16 @@ function missing(): string | false {
 }
 
 /** Skips, with what the node's start printed, where there is none: kernels differ in what they let a node do. */
-export async function clusterFor(t: Pick<TestContext, 'skip'>): Promise<Cluster | undefined> {
+export async function clusterFor(t: Pick<TestContext, 'skip'>, variant: NodeVariant = {}): Promise<Cluster | undefined> {
   try {
-    return await openCluster()
+    return await openCluster(variant)
   } catch (error) {
     t.skip(`the node does not come up here: ${String((error as { stderr?: string }).stderr ?? error).slice(-500)}`)
     return undefined
   }
 }
 
-async function openCluster(): Promise<Cluster> {
+async function openCluster(variant: NodeVariant): Promise<Cluster> {
   if (process.env['KUBECONFIG'] !== undefined) {
     return {
       images: { postern: process.env['POSTERN_IMAGE'] ?? '', app: process.env['POSTERN_TEST_APP_IMAGE'] ?? '' },
@@ -72,11 +73,12 @@ async function openCluster(): Promise<Cluster> {
   }
   const dir = mkdtempSync(join(tmpdir(), 'postern-node-'))
   const node = join(dir, 'node')
+  const scripts = nodeScripts(dir, variant)
   const environment = { ...process.env, BIN: KUBE_BIN }
   const script = (name: string, ...args: string[]): string =>
-    execFileSync('bash', [join(KUBE_SOURCES, name), ...args], { encoding: 'utf8', env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+    execFileSync('bash', [join(scripts, name), ...args], { encoding: 'utf8', env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
   const end = (): void => {
-    spawnSync('bash', [join(KUBE_SOURCES, 'node-down.sh'), node], { env: environment })
+    spawnSync('bash', [join(scripts, 'node-down.sh'), node], { env: environment })
     rmSync(dir, { recursive: true, force: true })
   }
   try {
