@@ -25,7 +25,7 @@ export async function openAuthorityCaller(port: number, bundlePem: string, as?: 
   socket.setNoDelay(true)
   const opened = Promise.withResolvers<void>()
   socket.once('secureConnect', () => opened.resolve())
-  socket.once('error', (error) => opened.reject(error))
+  socket.on('error', (error) => opened.reject(error))
   await opened.promise
   let received = ''
   let waiting: PromiseWithResolvers<string> | undefined

@@ -28,6 +28,8 @@ export interface SidecarProcess extends AsyncDisposable {
   readonly ports: readonly number[]
   /** Of the first. */
   readonly port: number
+  /** Of its outbound listeners, in order. */
+  readonly outboundPorts: readonly number[]
   /** Status, or the signal that ended it. */
   readonly exited: Promise<number | NodeJS.Signals>
   /** Lines of stdout so far; none where stdout is not ours. */
@@ -75,6 +77,7 @@ export async function startSidecarProcess(setup: ProcessSetup = {}): Promise<Sid
     child,
     ports,
     port: ports[0] ?? 0,
+    outboundPorts: log.lines.filter((line) => line['msg'] === 'takes calls of the app').map((line) => Number(line['port'])),
     exited,
     records: records.lines,
     record: records.first,
