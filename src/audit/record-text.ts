@@ -28,13 +28,20 @@ const LONGEST_NAME = 256
 /** Rules whose part is remembered. */
 const REMEMBERED_RULES = 10_000
 
+/** What is remembered of a connection, from behind the request id on. Its requests mostly differ by their path alone. */
 interface OriginParts {
-  /** From behind the request id to before the method. */
   readonly from: string
+  /** From behind the numbers to before the trace id. */
   readonly tls: string
+  token: TokenPrincipal | undefined
+  method: string
+  host: string
+  /** Of a request with these three: to before its path. */
+  asked: string
 }
 
 export function createRecordText({ digestOf }: RecordTextOptions): RecordText {
+  const beginning = createBeginning()
   const timeText = createTimeText()
   const origins = new WeakMap<ConnectionOrigin, OriginParts>()
   const tokens = new WeakMap<TokenPrincipal, string>()
@@ -42,7 +49,10 @@ export function createRecordText({ digestOf }: RecordTextOptions): RecordText {
 
   function originParts(origin: ConnectionOrigin): OriginParts {
     let parts = origins.get(origin)
-    if (parts === undefined) origins.set(origin, (parts = { from: flat(fromPart(origin)), tls: flat(tlsPart(origin)) }))
+    if (parts === undefined) {
+      parts = { from: `"${fromPart(origin)}`, tls: flat(tlsPart(origin)), token: undefined, method: '', host: '', asked: '' }
+      origins.set(origin, parts)
+    }
     return parts
   }
 
@@ -56,22 +66,33 @@ export function createRecordText({ digestOf }: RecordTextOptions): RecordText {
     return part
   }
 
+  function asked(parts: OriginParts, { token, method, host }: ExchangeEvent): string {
+    if (parts.asked === '' || parts.method !== method || parts.host !== host || parts.token !== token) {
+      parts.token = token
+      parts.method = method
+      parts.host = host
+      parts.asked = flat(
+        `${parts.from}${token === undefined ? '' : tokenPart(token)},"method":"${jsonHeadText(short(method, LONGEST.method))}` +
+          `","host":"${jsonHeadText(short(host, LONGEST.host))}","path":"`,
+      )
+    }
+    return parts.asked
+  }
+
   return {
     exchange(event) {
-      const { decision, reason, token, detail, traceId } = event
-      const { from, tls } = originParts(event.origin)
+      const { decision, reason, detail, traceId } = event
+      const parts = originParts(event.origin)
       const isPlainAllow = reason === undefined && decision !== undefined && decision.allow
       let line =
-        `{"time":"${timeText(event.time)}${isPlainAllow ? INFO : WARN}${jsonText(short(event.requestId, LONGEST.request_id))}"${from}` +
-        `${token === undefined ? '' : tokenPart(token)},"method":"${jsonHeadText(short(event.method, LONGEST.method))}` +
-        `","host":"${jsonHeadText(short(event.host, LONGEST.host))}","path":"${jsonHeadText(short(event.path, LONGEST.path))}"` +
-        (decision === undefined ? UNDECIDED : ruleParts(decision))
+        `${beginning(event.time, isPlainAllow)}${jsonText(short(event.requestId, LONGEST.request_id))}${asked(parts, event)}` +
+        `${jsonHeadText(short(event.path, LONGEST.path))}${decision === undefined ? UNDECIDED : ruleParts(decision)}`
       if (reason !== undefined) line += `,"reason":"${reason}"`
       if (detail !== '') line += `,"detail":"${jsonHeadText(short(detail, LONGEST.detail))}"`
       if (decision !== undefined && decision.shadow !== undefined) line += shadowPart(decision.shadow)
       line += `,"status":${event.status}`
       if (event.grpcStatus !== undefined) line += `,"grpc_status":${event.grpcStatus}`
-      line += `,"bytes_in":${event.bytesIn},"bytes_out":${event.bytesOut},"duration_us":${Math.round(event.durationUs)},"decide_us":${Math.round(event.decideUs)}${tls}`
+      line += `,"bytes_in":${event.bytesIn},"bytes_out":${event.bytesOut},"duration_us":${Math.round(event.durationUs)},"decide_us":${Math.round(event.decideUs)}${parts.tls}`
       if (traceId !== '') line += `,"trace_id":"${jsonText(short(traceId, LONGEST_NAME))}"`
       return `${line}${cutPart(event)}}\n`
     },
@@ -91,9 +112,23 @@ export function createRecordText({ digestOf }: RecordTextOptions): RecordText {
   }
 }
 
-const INFO = '","level":"info","msg":"decision","request_id":"'
-const WARN = '","level":"warn","msg":"decision","request_id":"'
-const UNDECIDED = ',"decision":"deny"'
+const UNDECIDED = '","decision":"deny"'
+
+/** All before the request id. At load, many end in one millisecond. */
+function createBeginning(): (time: number, plain: boolean) => string {
+  const timeText = createTimeText()
+  let last = Number.NaN
+  let info = ''
+  const begin = (time: number, level: string): string => `{"time":"${timeText(time)}","level":"${level}","msg":"decision","request_id":"`
+  return (time, plain) => {
+    if (!plain) return begin(time, 'warn')
+    if (time !== last) {
+      last = time
+      info = flat(begin(time, 'info'))
+    }
+    return info
+  }
+}
 
 /** The part about decision, rule and generation, remembered for the generation at hand. */
 function createRuleParts(digestOf: (generation: number) => string): (decision: Decision) => string {
@@ -119,7 +154,7 @@ function createRuleParts(digestOf: (generation: number) => string): (decision: D
     if (byRule === undefined) byPolicy.set(policy, (byRule = new Map()))
     let part = byRule.get(rule)
     if (part === undefined) {
-      part = flat(`,"decision":"${allow ? 'allow' : 'deny'}",${ruleText(policy, rule)}${suffix}`)
+      part = flat(`","decision":"${allow ? 'allow' : 'deny'}",${ruleText(policy, rule)}${suffix}`)
       byRule.set(rule, part)
       count++
     }
