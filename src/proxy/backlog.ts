@@ -14,17 +14,26 @@ const TURN_MS = 1
 
 export function createBacklog(clock: Pick<Clock, 'monotonic'>): Backlog {
   const waiting: (() => void)[] = []
+  let scheduled = false
+
+  function schedule(): void {
+    if (scheduled || waiting.length === 0) return
+    scheduled = true
+    setImmediate(turn)
+  }
 
   function turn(): void {
     const began = clock.monotonic()
     do waiting.shift()?.()
     while (waiting.length > 0 && clock.monotonic() - began < TURN_MS)
-    if (waiting.length > 0) setImmediate(turn)
+    scheduled = false
+    schedule()
   }
 
   return {
     add(goOn) {
-      if (waiting.push(goOn) === 1) setImmediate(turn)
+      waiting.push(goOn)
+      schedule()
     },
   }
 }

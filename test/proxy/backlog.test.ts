@@ -29,6 +29,21 @@ test('those that are behind take turns, all of them together a millisecond of ea
   assert.equal(done.at(-1), 'c', 'it begins anew')
 })
 
+test('who is behind alone has no more of a turn than several', async () => {
+  const clock = manualClock(0)
+  const backlog = createBacklog(clock)
+  let done = 0
+  const goOn = (): void => {
+    clock.advance(0.4)
+    if (++done < 100) backlog.add(goOn)
+  }
+  backlog.add(goOn)
+  for (let turns = 1; turns <= 10; turns++) {
+    await turn()
+    assert.equal(done, 3 * turns)
+  }
+})
+
 test('what takes longer than a turn takes one', async () => {
   const clock = manualClock(0)
   const backlog = createBacklog(clock)
