@@ -18,6 +18,8 @@ export type Write =
   | readonly ['issue', values: readonly (string | number | null)[], joinToken: string]
   | readonly ['lease', lease: Lease]
   | readonly ['joinToken', token: JoinToken]
+  /** Writes nothing: it goes with those that do since each attestation begins with one, and a message of its own would cost more than the look. */
+  | readonly ['findToken', hash: string]
   | readonly ['revoke', revocation: RevocationRecord]
   | readonly ['withdraw', revocation: Pick<RevocationRecord, 'kind' | 'value' | 'authority'>]
   | readonly ['authorities', expected: number, changes: readonly AuthorityRecord[]]
@@ -28,7 +30,6 @@ export type Write =
 export type Read =
   | readonly ['issuances', query: IssuanceQuery]
   | readonly ['countIssuances']
-  | readonly ['joinToken', hash: string]
   | readonly ['joinTokens', limit: number]
   | readonly ['revocations']
   | readonly ['authorities']

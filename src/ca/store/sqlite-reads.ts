@@ -10,7 +10,6 @@ export function prepareReads(database: DatabaseSync): AnswerRead {
   const authorities = database.prepare(`SELECT ${selected(AUTHORITY_COLUMNS)} FROM authorities ORDER BY changed_at, id`)
   const revocations = database.prepare(`SELECT ${selected(REVOCATION_COLUMNS)} FROM revocations ORDER BY revoked_at, kind, value`)
   const sequence = database.prepare('SELECT sequence FROM bundle')
-  const one = `SELECT ${selected(JOIN_TOKEN_COLUMNS)} FROM join_tokens`
 
   const readRevocations = (): unknown[] =>
     revocations.all().map((row) => ({ ...row, until: row['until'] === null ? Infinity : row['until'] }))
@@ -40,10 +39,8 @@ export function prepareReads(database: DatabaseSync): AnswerRead {
         return readIssuances(read[1])
       case 'countIssuances':
         return Number(database.prepare('SELECT count(*) AS n FROM issuances').get()?.['n'])
-      case 'joinToken':
-        return database.prepare(`${one} WHERE hash = ?`).get(read[1])
       case 'joinTokens':
-        return database.prepare(`${one} ORDER BY id DESC LIMIT ?`).all(read[1])
+        return database.prepare(`SELECT ${selected(JOIN_TOKEN_COLUMNS)} FROM join_tokens ORDER BY id DESC LIMIT ?`).all(read[1])
       case 'revocations':
         return readRevocations()
       case 'authorities':

@@ -1,10 +1,18 @@
 /** The writes of the SQLite store, each as it is inside a transaction. SQLite has one writer at a time, so what is read here stays true. */
 import type { DatabaseSync } from 'node:sqlite'
 import type { Refusal } from '#base/result'
-import { AUTHORITY_COLUMNS, ISSUANCE_COLUMNS, JOIN_TOKEN_COLUMNS, LEASE_COLUMNS, REVOCATION_COLUMNS, valuesOf } from './columns.ts'
+import {
+  AUTHORITY_COLUMNS,
+  ISSUANCE_COLUMNS,
+  JOIN_TOKEN_COLUMNS,
+  LEASE_COLUMNS,
+  REVOCATION_COLUMNS,
+  selected,
+  valuesOf,
+} from './columns.ts'
 import { refuseJoinToken } from './join-token.ts'
 import type { Write } from './sqlite-messages.ts'
-import { PURGE_BATCH } from './store.ts'
+import { type JoinToken, PURGE_BATCH } from './store.ts'
 
 /** @returns the write's value; throws what SQLite does */
 export type ApplyWrite = (write: Write) => unknown
@@ -20,9 +28,7 @@ const ISSUED_AT = Object.keys(ISSUANCE_COLUMNS).indexOf('issuedAt')
 
 export function prepareWrites(database: DatabaseSync): ApplyWrite {
   const insertIssuance = database.prepare(insert('issuances', ISSUANCE_COLUMNS))
-  const findToken = database.prepare(
-    'SELECT spiffe_id AS spiffeId, expires_at AS expiresAt, used_at AS usedAt FROM join_tokens WHERE hash = ?',
-  )
+  const findToken = database.prepare(`SELECT ${selected(JOIN_TOKEN_COLUMNS)} FROM join_tokens WHERE hash = ?`)
   const useToken = database.prepare('UPDATE join_tokens SET used_at = ? WHERE hash = ?')
   const insertToken = database.prepare(insert('join_tokens', JOIN_TOKEN_COLUMNS))
   const putLease = database.prepare(
@@ -49,7 +55,7 @@ export function prepareWrites(database: DatabaseSync): ApplyWrite {
       return undefined
     }
     const at = Number(values[ISSUED_AT])
-    const token = findToken.get(joinToken) as { spiffeId: string; expiresAt: number; usedAt: number } | undefined
+    const token = findToken.get(joinToken) as JoinToken | undefined
     const refused = refuseJoinToken(token, String(values[SPIFFE_ID]), at)
     if (refused !== undefined) return refused
     // The record first: if it cannot be, the token is still good.
@@ -70,6 +76,8 @@ export function prepareWrites(database: DatabaseSync): ApplyWrite {
       case 'joinToken':
         insertToken.run(...valuesOf(JOIN_TOKEN_COLUMNS, write[1]))
         return undefined
+      case 'findToken':
+        return findToken.get(write[1])
       case 'revoke':
         putRevocation.run(...valuesOf(REVOCATION_COLUMNS, write[1]))
         return raised()

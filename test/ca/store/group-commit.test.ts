@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { createGroupCommit, type GroupCommit, type Outcome } from '#ca/store/group-commit'
 
 /** A disk that commits when it is told to. */
-function disk(most?: number): {
+function disk({ most, pause }: { readonly most?: number; readonly pause?: number } = {}): {
   readonly writes: GroupCommit<string>
   readonly groups: (readonly string[])[]
   readonly settle: (outcomes?: readonly Outcome[] | Error) => Promise<void>
@@ -20,6 +20,7 @@ function disk(most?: number): {
       return promise.promise
     },
     ...(most !== undefined && { most }),
+    ...(pause !== undefined && { pause }),
   })
   return {
     writes,
@@ -80,7 +81,7 @@ test('a group that fails is an error for all of it, and the next one is tried', 
 })
 
 test('a group has a bound, and order stays', async () => {
-  const { writes, groups, settle } = disk(3)
+  const { writes, groups, settle } = disk({ most: 3 })
   const all = Promise.all(['1', '2', '3', '4', '5', '6', '7'].map((item) => writes.add(item)))
   await setImmediate()
   let settled = false
@@ -93,4 +94,32 @@ test('a group has a bound, and order stays', async () => {
   await all
   assert.equal(settled, true)
   await writes.settled()
+})
+
+test('a quick disk is given the next group when the pause since the last began is over, a slow one at once', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { writes, groups, settle } = disk({ pause: 2 })
+  const first = writes.add('a')
+  await setImmediate()
+  assert.deepEqual(groups, [['a']], 'whoever comes alone does not wait')
+  await settle()
+  await first
+  const second = [writes.add('b')]
+  await setImmediate()
+  second.push(writes.add('c'))
+  let idle = false
+  void writes.settled().then(() => (idle = true))
+  await setImmediate()
+  assert.deepEqual([groups.length, idle], [1, false], 'within the pause, and not forgotten')
+  t.mock.timers.tick(2)
+  assert.deepEqual(groups.at(-1), ['b', 'c'])
+  const third = writes.add('d')
+  t.mock.timers.tick(2)
+  assert.equal(groups.length, 2, 'one at a time, however long it takes')
+  await settle()
+  assert.deepEqual(groups.at(-1), ['d'], 'the pause was over before the commit was')
+  await settle()
+  await Promise.all([...second, third])
+  await writes.settled()
+  assert.equal(idle, true)
 })
