@@ -88,9 +88,12 @@ export function readSvidRequest(der: Buffer, id: string): Result<Buffer> {
   if (isMalformed(whole) || isMalformed(content)) return unreadable('it is not the DER of one request')
   if (version.length !== 1 || version[0] !== 0) return unreadable('its version is not 1')
   if (wish !== undefined) return wish
-  const key = readPublicKey(spki)
-  if (!key.ok) return key
-  return isSignedBy(key.value, signed, algorithm, signature) ? ok(spki) : refusal('ERR_CSR_SIGNATURE')
+  const unfit = checkPublicKey(spki)
+  if (unfit !== undefined) return unfit
+  if (isSignedBy(spki, signed, algorithm, signature)) return ok(spki)
+  // Only now, since it costs as much again: whether it was the key that cannot be.
+  const key = importPublicKey(spki)
+  return key.ok ? refusal('ERR_CSR_SIGNATURE') : key
 }
 
 /** RFC 2986 §4.1: [0] IMPLICIT SET OF Attribute, which many tools leave out where it is empty. */
@@ -153,13 +156,21 @@ function checkUsages({ basicConstraints, keyUsage, extendedKeyUsage }: Certifica
 
 /** Refused with ERR_KEY_WEAK unless peers take such a key. @param spki DER */
 export function readPublicKey(spki: Buffer): Result<KeyObject> {
+  return checkPublicKey(spki) ?? importPublicKey(spki)
+}
+
+function checkPublicKey(spki: Buffer): Refusal | undefined {
   const kind = acceptedKey(spki)
   if (kind === undefined) return refusal('ERR_KEY_WEAK', 'use P-256, or RSA of 2,048 to 4,096 bits with the usual exponent')
   const cursor = enter(openDer(spki), TAG.sequence)
   const algorithm = enter(cursor, TAG.sequence)
   const isEc = readContent(algorithm, TAG.oid).toString('hex') === OID.ec
   // RFC 5480 §2.2: the compressed form may be refused, and many verifiers do.
-  if (isEc && readOctetBits(cursor)[0] !== 0x04) return refusal('ERR_KEY_WEAK', 'give the point of the key in its uncompressed form')
+  const isCompressed = isEc && readOctetBits(cursor)[0] !== 0x04
+  return isCompressed ? refusal('ERR_KEY_WEAK', 'give the point of the key in its uncompressed form') : undefined
+}
+
+function importPublicKey(spki: Buffer): Result<KeyObject> {
   try {
     return ok(createPublicKey({ key: spki, format: 'der', type: 'spki' }))
   } catch {
@@ -168,13 +179,13 @@ export function readPublicKey(spki: Buffer): Result<KeyObject> {
 }
 
 /** Whoever signs with SHA-1 proves nothing; RSA-PSS has parameters that only `csr` reads. */
-function isSignedBy(key: KeyObject, signed: Buffer, algorithm: Buffer, signature: Buffer): boolean {
+function isSignedBy(spki: Buffer, signed: Buffer, algorithm: Buffer, signature: Buffer): boolean {
   const name = acceptedSignature(algorithm)
   if (name === undefined || name.startsWith('RSA-PSS')) return false
   try {
-    return verify(name === 'Ed25519' ? null : `sha${name.slice(-3)}`, signed, key, signature)
+    return verify(name === 'Ed25519' ? null : `sha${name.slice(-3)}`, signed, { key: spki, format: 'der', type: 'spki' }, signature)
   } catch {
-    return false // OpenSSL throws where the algorithm does not fit the key
+    return false // OpenSSL throws where the algorithm does not fit the key, or the key is none
   }
 }
 
