@@ -9,7 +9,8 @@ import type { Issuance } from '#ca/store/store'
 import { parseSpiffeId } from '#identity/spiffe-id'
 import { privateKeyPem } from '#pki/keys'
 import { requestSvid } from '#pki/request-svid'
-import { AUTHORITY_DOMAIN, type AuthorityFolder, makeAuthorityFolder, type RunningAuthority } from '../contenders/ca.ts'
+import { AUTHORITY_DOMAIN, type AuthorityFolder, makeAuthorityFolder, type RunningServer } from '../contenders/ca.ts'
+import { startAuthorityFloor } from '../contenders/ca-floor.ts'
 import { cpuSeconds, residentMegabytes, tree } from '../environment/processes.ts'
 import { type AuthorityCaller, type AuthorityCredentials, openAuthorityCaller } from '../load/authority.ts'
 import { median } from '../median.ts'
@@ -19,6 +20,8 @@ export interface AuthorityResult {
   readonly attested: number
   readonly renewed: number
   readonly reconnected: number
+  /** CPU µs of a bare `tls.Server` for a new mutual TLS connection and one answer, with the same certificates; rounds between ours. */
+  readonly connectionFloor: number
   /** Certificates a second, in the same order. */
   readonly rates: readonly number[]
   readonly readyMs: number
@@ -55,7 +58,8 @@ export async function measureAuthority({ program, folder, quick }: AuthorityOpti
   await using running = await authority.start()
   const rssReady = residentMegabytes(tree(running.pid))
   const held = await obtain(running, authority)
-  const results: Measured[][] = [[], [], []]
+  await using floor = await startAuthorityFloor(program, folder, authority.bundlePem, held)
+  const results: Measured[][] = [[], [], [], []]
   for (let round = -1; round < rounds; round++) {
     const tokens = await makeTokens(authority, count)
     const attested = await measure(running, authority, undefined, count, async (caller, index) => {
@@ -64,13 +68,16 @@ export async function measureAuthority({ program, folder, quick }: AuthorityOpti
     const renewed = await measure(running, authority, held, count, async (caller, index) => {
       await caller.post('/v1/x509-svid', `{"csr":${csr(index)}}`)
     })
-    const reconnected = await measure(running, authority, held, count / 4, async (_, index) => {
-      const own = await openAuthorityCaller(running.port, authority.bundlePem, held)
-      await own.post('/v1/x509-svid', `{"csr":${csr(index)}}`)
-      own.close()
-    })
+    const reconnect = (server: RunningServer): Promise<Measured> =>
+      measure(server, authority, held, count / 4, async (_, index) => {
+        const own = await openAuthorityCaller(server.port, authority.bundlePem, held)
+        await own.post('/v1/x509-svid', `{"csr":${csr(index)}}`)
+        own.close()
+      })
+    const reconnected = await reconnect(running)
+    const bare = await reconnect(floor)
     // The first round warms up.
-    if (round >= 0) [attested, renewed, reconnected].forEach((each, kind) => results[kind]?.push(each))
+    if (round >= 0) [attested, renewed, reconnected, bare].forEach((each, kind) => results[kind]?.push(each))
   }
   return {
     ...filled(results),
@@ -87,14 +94,16 @@ interface Measured {
   readonly rate: number
 }
 
-function filled(results: readonly (readonly Measured[])[]): Pick<AuthorityResult, 'attested' | 'renewed' | 'reconnected' | 'rates'> {
+function filled(
+  results: readonly (readonly Measured[])[],
+): Pick<AuthorityResult, 'attested' | 'renewed' | 'reconnected' | 'connectionFloor' | 'rates'> {
   const micros = results.map((each) => median(each.map((one) => one.micros)))
-  const [attested = Number.NaN, renewed = Number.NaN, reconnected = Number.NaN] = micros
-  return { attested, renewed, reconnected, rates: results.map((each) => median(each.map((one) => one.rate))) }
+  const [attested = Number.NaN, renewed = Number.NaN, reconnected = Number.NaN, connectionFloor = Number.NaN] = micros
+  return { attested, renewed, reconnected, connectionFloor, rates: results.map((each) => median(each.map((one) => one.rate))) }
 }
 
 async function measure(
-  { port, pid }: RunningAuthority,
+  { port, pid }: RunningServer,
   { bundlePem }: AuthorityFolder,
   as: AuthorityCredentials | undefined,
   count: number,
@@ -123,7 +132,7 @@ async function makeTokens({ database }: AuthorityFolder, count: number): Promise
   return tokens.map(({ text }) => text)
 }
 
-async function obtain({ port }: RunningAuthority, authority: AuthorityFolder): Promise<AuthorityCredentials> {
+async function obtain({ port }: RunningServer, authority: AuthorityFolder): Promise<AuthorityCredentials> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const [token] = await makeTokens(authority, 1)
   const caller = await openAuthorityCaller(port, authority.bundlePem)
@@ -137,7 +146,7 @@ async function obtain({ port }: RunningAuthority, authority: AuthorityFolder): P
 }
 
 /** Fills the record up to 100,000 through the store, beside the running authority, then has it issue a little more. */
-async function measureFilled({ database, bundlePem }: AuthorityFolder, running: RunningAuthority): Promise<number> {
+async function measureFilled({ database, bundlePem }: AuthorityFolder, running: RunningServer): Promise<number> {
   await using store = await openSqliteStore({ file: database, role: 'tool', create: false })
   const now = Date.now()
   const missing = Math.max(0, ON_RECORD - (await store.countIssuances()))

@@ -234,7 +234,7 @@ function milliseconds({ work, delay }: LoopReport): string[] {
 async function ca(bench: Bench): Promise<CaseReport> {
   const { folder } = setup(bench)
   const result = await measureAuthority({ program: bench.program, folder, quick: bench.quick })
-  const { attested, renewed, reconnected, rates, readyMs, rssReady, rssFilled, opensslMicros, goMicros } = result
+  const { attested, renewed, reconnected, connectionFloor, rates, readyMs, rssReady, rssFilled, opensslMicros, goMicros } = result
   const kinds = ['attested by join token', 'renewed', 'renewed on a new mTLS connection']
   const timesOpenssl = (micros: number): string => (opensslMicros === undefined ? '–' : (micros / opensslMicros).toFixed(1))
   // What fails there takes nothing from what was measured of ours.
@@ -271,6 +271,12 @@ async function ca(bench: Bench): Promise<CaseReport> {
             timesOpenssl(micros),
             (rates[kind] ?? 0).toFixed(0),
           ]),
+          [
+            'Node alone: a new mTLS connection and an answer',
+            connectionFloor.toFixed(0),
+            timesOpenssl(connectionFloor),
+            (rates[3] ?? 0).toFixed(0),
+          ],
           ['openssl speed: one signature and one verification', opensslMicros?.toFixed(0) ?? '–', '1.0', '–'],
           [
             'Go crypto/x509, in memory: request verified, certificate signed',

@@ -8,9 +8,12 @@ import { CORES } from '../environment/cores.ts'
 import { freePort, waitUntil } from '../environment/ports.ts'
 import { end, start } from '../environment/processes.ts'
 
-export interface RunningAuthority extends AsyncDisposable {
+export interface RunningServer extends AsyncDisposable {
   readonly port: number
   readonly pid: number
+}
+
+export interface RunningAuthority extends RunningServer {
   readonly readyMs: number
 }
 
@@ -24,10 +27,14 @@ export interface AuthorityFolder {
 
 export const AUTHORITY_DOMAIN = 'bench.example'
 
-/** Production flags stand in the first line of the program. */
+/** They stand in the first line of the program. */
+export function productionFlags(text: string): string[] {
+  const [first = ''] = text.split('\n', 1)
+  return first.split(' ').filter((word) => word.startsWith('--'))
+}
+
 function command(program: string, ...args: string[]): string[] {
-  const [first = ''] = readFileSync(program, 'utf8').split('\n', 1)
-  return [...first.split(' ').filter((word) => word.startsWith('--')), program, ...args]
+  return [...productionFlags(readFileSync(program, 'utf8')), program, ...args]
 }
 
 /** Makes an authority whose limits per caller do not limit: what is measured is what it can do. */
