@@ -70,7 +70,10 @@ function report(error: unknown, io: CommandIo): ExitStatus {
 }
 
 const io: CommandIo = {
-  stdin: process.stdin,
+  // To touch it is to load streams of files: most commands never do.
+  get stdin() {
+    return process.stdin
+  },
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
