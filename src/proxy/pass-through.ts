@@ -3,17 +3,15 @@ import { connect, type Socket } from 'node:net'
 import type { ConnectionOrigin } from '#audit/event'
 import { plainAddress } from '#base/sockets'
 import type { ReasonCode } from '#base/reasons'
-import { createHeaderList } from '#http/header-list'
 import { createRequestId } from '#http/request-id'
 import type { Surroundings } from './inbound-state.ts'
 import type { OriginalDestination } from './original-destination.ts'
 import { ALLOWED } from './outbound-service.ts'
-import { recordExchange, type RecordedExchange } from './record.ts'
+import { exchangeOf, recordExchange, type RecordedTunnel } from './record.ts'
 import type { ConnectionDescription, LiveConnection } from './registry.ts'
 import { splice, type Splice } from './splice.ts'
 import type { ListenerMetrics } from '#telemetry/metrics'
 
-const NO_REQUEST = { method: '', headers: createHeaderList() }
 const CONNECT_MS = 10_000
 
 export interface PassThroughOptions {
@@ -25,20 +23,12 @@ export interface PassThroughOptions {
   readonly onClosed: () => void
 }
 
-export class PassThrough implements LiveConnection, RecordedExchange {
-  readonly request = NO_REQUEST
+export class PassThrough implements LiveConnection, RecordedTunnel {
   readonly startedAt: number
   readonly startedMono: number
   readonly requestId: string
-  readonly traceparent = ''
   readonly host: string
-  readonly path = ''
-  readonly token = undefined
-  readonly facts = undefined
   readonly decision = ALLOWED
-  readonly decideUs = 0
-  readonly status = 0
-  readonly grpcStatus = -1
   reason: ReasonCode | undefined
   detail = 'outside of the mesh: passed through'
   readonly #options: PassThroughOptions
@@ -121,7 +111,7 @@ export class PassThrough implements LiveConnection, RecordedExchange {
       this.reason = fault.syscall === 'connect' ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_CLOSED'
       this.detail = fault.code ?? fault.message
     }
-    recordExchange(surroundings, this.#origin, this)
+    recordExchange(surroundings, this.#origin, exchangeOf(this))
     surroundings.registry.remove(this)
     this.#options.onClosed()
   }

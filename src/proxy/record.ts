@@ -32,6 +32,38 @@ export interface RecordedExchange {
   readonly bytesOut: number
 }
 
+/** What a connection of opaque bytes tells at its end. */
+export interface RecordedTunnel
+  extends
+    Pick<RecordedExchange, 'startedAt' | 'startedMono' | 'requestId' | 'host' | 'decision' | 'reason' | 'detail' | 'bytesIn' | 'bytesOut'>,
+    Partial<Pick<RecordedExchange, 'facts' | 'decideUs'>> {}
+
+const NO_REQUEST = { method: '' }
+
+/** As an exchange, of which it has no head and no answer. */
+export function exchangeOf(tunnel: RecordedTunnel): RecordedExchange {
+  const { startedAt, startedMono, requestId, host, facts, decision, decideUs = 0, reason, detail, bytesIn, bytesOut } = tunnel
+  return {
+    request: NO_REQUEST,
+    startedAt,
+    startedMono,
+    requestId,
+    traceparent: '',
+    host,
+    path: '',
+    token: undefined,
+    facts,
+    decision,
+    decideUs,
+    reason,
+    detail,
+    status: 0,
+    grpcStatus: -1,
+    bytesIn,
+    bytesOut,
+  }
+}
+
 /** With what is counted per peer and of shadow policies. */
 export function recordInbound(to: Destination, origin: ConnectionOrigin, peer: PeerMetrics, exchange: RecordedExchange): void {
   recordExchange(to, origin, exchange)

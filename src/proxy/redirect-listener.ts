@@ -15,7 +15,7 @@ import type { OriginalDestination, ReadOriginalDestination } from './original-de
 import { createOutboundLane, type OutboundLane, type OutboundLaneOptions } from './outbound-lane.ts'
 import type { OutboundListener } from './outbound-listener.ts'
 import { PassThrough } from './pass-through.ts'
-import { recordExchange } from './record.ts'
+import { exchangeOf, recordExchange } from './record.ts'
 
 export interface RedirectOptions extends Surroundings, Pick<OutboundLaneOptions, 'snapshot' | 'metrics' | 'random'> {
   readonly config: RedirectConfig
@@ -98,25 +98,17 @@ export async function openRedirectListener(options: RedirectOptions): Promise<Ou
         sourceIp: plainAddress(socket.remoteAddress),
         tls: undefined,
       },
-      {
-        request: { method: '' },
+      exchangeOf({
         startedAt,
         startedMono: clock.monotonic(),
         requestId: createRequestId(startedAt, options.randomHex),
-        traceparent: '',
         host,
-        path: '',
-        token: undefined,
-        facts: undefined,
         decision: undefined,
-        decideUs: 0,
         reason: 'ERR_OUTBOUND_OUTSIDE',
         detail,
-        status: 0,
-        grpcStatus: -1,
         bytesIn: 0,
         bytesOut: 0,
-      },
+      }),
     )
     socket.resetAndDestroy()
   }

@@ -5,7 +5,6 @@ import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import { connectTarget, isConnectFault } from '#base/sockets'
 import type { Snapshot } from '#config/snapshot'
-import { createHeaderList } from '#http/header-list'
 import { createRequestId } from '#http/request-id'
 import { lostTrust } from '#pki/still-trusted'
 import { decide } from '#policy/decide'
@@ -14,24 +13,16 @@ import type { RequestFacts } from '#policy/facts'
 import type { PeerMetrics } from '#telemetry/metrics'
 import type { InboundListenerState } from './inbound-state.ts'
 import { type Lapse, lapse, lapseNote } from './lapse.ts'
-import { recordInbound, type RecordedExchange } from './record.ts'
+import { exchangeOf, recordInbound, type RecordedTunnel } from './record.ts'
 import { type ConnectionDescription, type LiveConnection, describeConnection } from './registry.ts'
 import { certificateEnded, type Lapsed, overLimit, redecide } from './request-path.ts'
 import { splice, type Splice } from './splice.ts'
 
-const NO_REQUEST = { method: '', headers: createHeaderList() }
-
-export class TcpInbound implements LiveConnection, RecordedExchange {
-  readonly request = NO_REQUEST
+export class TcpInbound implements LiveConnection, RecordedTunnel {
   readonly startedAt: number
   readonly startedMono: number
   readonly requestId: string
-  readonly traceparent = ''
   readonly host = ''
-  readonly path = ''
-  readonly token = undefined
-  readonly status = 0
-  readonly grpcStatus = -1
   readonly facts: RequestFacts
   decision: Decision
   decideUs: number
@@ -183,7 +174,7 @@ export class TcpInbound implements LiveConnection, RecordedExchange {
   }
 
   #record(): void {
-    recordInbound(this.#listener, this.#origin, this.#peerMetrics, this)
+    recordInbound(this.#listener, this.#origin, this.#peerMetrics, exchangeOf(this))
     this.#listener.registry.remove(this)
     this.#listener.connectionClosed(this.#origin)
   }

@@ -4,34 +4,24 @@ import type { TLSSocket } from 'node:tls'
 import type { ConnectionOrigin } from '#audit/event'
 import type { ReasonCode } from '#base/reasons'
 import type { Snapshot } from '#config/snapshot'
-import { createHeaderList } from '#http/header-list'
 import { createRequestId } from '#http/request-id'
 import type { Peer } from '#identity/peer'
 import { lostTrust } from '#pki/still-trusted'
 import type { Endpoint } from './endpoints.ts'
 import type { OutboundDialer } from './outbound-dial.ts'
 import { ALLOWED, type OutboundListenerState } from './outbound-service.ts'
-import { recordExchange, type RecordedExchange } from './record.ts'
+import { exchangeOf, recordExchange, type RecordedTunnel } from './record.ts'
 import { type ConnectionDescription, type LiveConnection, describeConnection } from './registry.ts'
 import { splice, type Splice } from './splice.ts'
 
-const NO_REQUEST = { method: '', headers: createHeaderList() }
 const ATTEMPTS = 3
 
-export class TcpOutbound implements LiveConnection, RecordedExchange {
-  readonly request = NO_REQUEST
+export class TcpOutbound implements LiveConnection, RecordedTunnel {
   readonly startedAt: number
   readonly startedMono: number
   readonly requestId: string
-  readonly traceparent = ''
   readonly host = ''
-  readonly path = ''
-  readonly token = undefined
-  readonly facts = undefined
   readonly decision = ALLOWED
-  readonly decideUs = 0
-  readonly status = 0
-  readonly grpcStatus = -1
   reason: ReasonCode | undefined
   detail = ''
   readonly #app: Socket
@@ -151,7 +141,7 @@ export class TcpOutbound implements LiveConnection, RecordedExchange {
       this.reason = reason
       this.detail = detail
     }
-    recordExchange(this.#listener, this.#origin, this)
+    recordExchange(this.#listener, this.#origin, exchangeOf(this))
     this.#listener.registry.remove(this)
     this.#listener.connectionClosed()
   }
