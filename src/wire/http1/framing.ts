@@ -1,10 +1,8 @@
 /** Works out how long a body is from the head alone (RFC 9112 §6.3). */
 import { type Refusal, refusal } from '#base/result'
+import { parseLength } from '#http/content-length'
 import type { Fields } from './fields.ts'
 import { CHUNKED } from './limits.ts'
-
-/** 2^53 - 1 has 16 digits; whatever has more is no length that anybody means. */
-const MOST_DIGITS = 16
 
 /**
  * `CHUNKED`, a number of bytes, or undefined where the head declares nothing.
@@ -34,15 +32,4 @@ function isOtherCoding(value: string): boolean {
 function dropLeadingZeros(fields: Fields, length: number): void {
   const { names, values } = fields.headers
   values[names.indexOf('content-length')] = String(length)
-}
-
-function parseLength(text: string): number {
-  if (text === '' || text.length > MOST_DIGITS) return -1
-  let length = 0
-  for (let index = 0; index < text.length; index++) {
-    const digit = text.charCodeAt(index) - 0x30
-    if (digit < 0 || digit > 9) return -1
-    length = length * 10 + digit
-  }
-  return length <= Number.MAX_SAFE_INTEGER ? length : -1
 }

@@ -1,5 +1,6 @@
 /** Makes a request head of decoded fields, and refuses those that are malformed (RFC 9113 §8.1 to §8.3). */
 import { type Refusal, refusal } from '#base/result'
+import { parseLength } from '#http/content-length'
 import { isValidAuthority } from '#http/authority'
 import { isToken } from '#http/characters'
 import { type HeaderList, createHeaderList } from '#http/header-list'
@@ -41,7 +42,6 @@ export interface Http2Request extends RequestHead {
 /** 1 for a visible ASCII character that is no `#`: a fragment is never sent. */
 const TARGET = Uint8Array.from({ length: 256 }, (_, code) => (code > 0x20 && code < 0x7f && code !== 0x23 ? 1 : 0))
 const SLASH = 0x2f
-const MOST_DIGITS = 16
 
 /** Takes the fields of one head after the other: `begin`, then each field, then `finish`. */
 export class RequestFields implements FieldSink {
@@ -198,18 +198,6 @@ function checkTarget(target: string, method: string): number | Refusal {
   }
   if (target.charCodeAt(0) === SLASH || (target === '*' && method === 'OPTIONS')) return question
   return refusal('ERR_HTTP_TARGET', ':path does not begin with a slash')
-}
-
-/** Digits alone, at most 2^53 - 1; else -1. */
-export function parseLength(text: string): number {
-  if (text === '' || text.length > MOST_DIGITS) return -1
-  let length = 0
-  for (let index = 0; index < text.length; index++) {
-    const digit = text.charCodeAt(index) - 0x30
-    if (digit < 0 || digit > 9) return -1
-    length = length * 10 + digit
-  }
-  return length <= Number.MAX_SAFE_INTEGER ? length : -1
 }
 
 /** Content types compare without case (RFC 9110 §8.3.1). */
