@@ -217,7 +217,13 @@ export async function openPostgresStore(config: PostgresStoreConfig, options: Po
           await connection.query('BEGIN')
           const [row] = await connection.query('SELECT pg_try_advisory_xact_lock($1::bigint) AS mine', [LOCKS.leadership])
           mine = row?.['mine'] === true
-          if (mine) await work()
+          if (mine) {
+            await work().catch(async (error: unknown) => {
+              // The lock is free by the time the error is told, not some time after the connection went.
+              await connection.query('ROLLBACK').catch(() => undefined)
+              throw error
+            })
+          }
           done = true
           await connection.query('COMMIT')
         })

@@ -159,6 +159,11 @@ test('the leader’s lock is of a transaction, not of a session, as PgBouncer ne
     await store.changeAuthorities(0, [authority('a1')])
   })
   assert.equal(cluster.run('contract', `SELECT count(*) ${sessions}`), '0', 'the lock ends with its transaction, the connections stay')
+  const failing = store.asLeader(async () => {
+    throw new Error('of the work')
+  })
+  await assert.rejects(failing, /of the work/)
+  assert.equal(cluster.run('contract', `SELECT count(*) ${sessions}`), '0', 'and before an error of the work is told')
   assert.notEqual(cluster.run('contract', "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'postern-ca'"), '0')
 })
 
