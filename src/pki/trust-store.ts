@@ -43,7 +43,7 @@ export interface TrustStore {
   readonly intermediates: BoundedCache<string, Certificate>
   /** `child issuer` fingerprints of certificates above leaves whose signature was verified. */
   readonly signatures: BoundedCache<string, true>
-  /** Peers that were accepted over a connection, by role and SHA-256 of all that they sent. */
+  /** Peers that were accepted over a connection, by role and the SHA-256 of each certificate that they sent. */
   readonly peers: BoundedCache<string, AcceptedPeer>
 }
 

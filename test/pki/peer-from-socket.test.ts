@@ -9,6 +9,7 @@ import type { ReasonCode } from '#base/reasons'
 import { certificatesPem } from '#pki/pem'
 import type { PeerVerdict } from '#pki/path-verdict'
 import { type SocketVerdictOptions, verifyPeerSocket } from '#pki/peer-from-socket'
+import { createRevocations } from '#pki/revocations'
 import { clientTlsOptions, reloadServerContext, serverTlsOptions } from '#pki/tls-options'
 import type { TrustStore } from '#pki/trust-store'
 import { type CertificateFlaws, createTestMesh, issueCertificate, type TestMesh, type TestSvid } from '../support/authority.ts'
@@ -282,6 +283,9 @@ test('a peer that comes back is known by all that it sent, as long as that is va
   assert.equal(at(first.validUntil + 1), 'ERR_SVID_EXPIRED')
   assert.equal(at(first.validFrom - 1), 'ERR_SVID_NOT_YET_VALID')
   assert.equal(at(Date.now()), 'accepted')
+  const revoked = trustIn([a], createRevocations([{ kind: 'id', id: first.value.id.uri }]))
+  const refused = verifyPeerSocket(serverEnd(pair), revoked, Date.now())
+  assert.equal(!refused.ok && refused.reason, 'ERR_SVID_REVOKED')
   // The same leaf with other certificates beside it is judged anew.
   const other = await listener.connect(clientOf({ ...svid, certificatePem: svid.certificatePem + a.root.certificatePem }))
   assert.ok(verifyPeerSocket(serverEnd(other), trust, Date.now()).ok)
