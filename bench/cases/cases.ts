@@ -1,11 +1,12 @@
 /** The cases by name: each measures, judges against its budgets, and gives the figures behind. Another case is another entry. */
 import { join } from 'node:path'
+import { nodeFloor } from '../contenders/node-floor.ts'
 import { postern } from '../contenders/postern.ts'
 import type { Contender, Running } from '../contenders/contender.ts'
 import { STEP_CA_VERSION } from '../contenders/step-ca.ts'
 import { makeCertificates } from '../environment/certificates.ts'
 import { createLoad } from '../load/wrk.ts'
-import { type CaseReport, type Detail, judgeLimits, judgeRatios, notMeasured, type Row } from '../report.ts'
+import { type CaseReport, type Detail, judgeLimits, judgeRatios, notMeasured, type Row, unjudged } from '../report.ts'
 import { measureAuthority } from './ca.ts'
 import { type Bench, byName, compareCpu, cpuDetail, FEW_RULES, MANY_RULES, peers, setup } from './compare.ts'
 import { http2 } from './http2.ts'
@@ -76,18 +77,16 @@ async function http1(bench: Bench): Promise<CaseReport> {
 }
 
 async function handshake(bench: Bench): Promise<CaseReport> {
-  const ours = postern({ program: bench.program, rules: FEW_RULES })
-  const results = await compareHttp1(bench, [ours, ...peers(bench)], 8, true)
+  const contender = postern({ program: bench.program, rules: FEW_RULES })
+  const floor = nodeFloor(bench.program)
+  const results = await compareHttp1(bench, [contender, floor, ...peers(bench)], 8, true)
   const micros = byName(results)
+  const figure = (name: string): number => micros.get(name) ?? Number.NaN
+  const ours = figure(contender.name)
   return {
     rows: [
-      judgeRatios(
-        'full mutual handshake with one request, CPU',
-        micros.get(ours.name) ?? Number.NaN,
-        micros,
-        [{ peer: 'nginx', atMost: 0.75 }],
-        'µs',
-      ),
+      judgeRatios('full mutual handshake with one request, CPU', ours, micros, [{ peer: 'nginx', atMost: 0.75 }], 'µs'),
+      unjudged('the same beside a relay of bytes on Node alone', ours, new Map([[floor.name, figure(floor.name)]]), 'µs'),
     ],
     details: [cpuDetail('Full mutual handshakes, one request each, 8 at a time', 'handshake', results)],
   }
