@@ -26,13 +26,18 @@ export interface CallerReadingOptions {
   readonly destroy: () => void
 }
 
-/** Bytes that wait for the caller to read, beyond which nothing more of it is read. */
-export const MOST_UNREAD = 262_144
+/** Bytes that wait for the caller to read, beyond which nothing more of it is read: what is answered here is held back by nothing else. */
+const MOST_UNREAD = 262_144
 
 /** Bytes that are thrown away for a flooder to see its GOAWAY, which a reset could overtake; then it is cut. */
 const MOST_DISCARDED = 1_048_576
 
 const NOTHING = Buffer.alloc(0)
+
+/** The caller is read no further until its socket has drained. */
+export function hasMuchUnread(caller: Socket): boolean {
+  return caller.writableLength > MOST_UNREAD
+}
 
 export function readCaller({ caller, app, relay, listener, flush, destroy }: CallerReadingOptions): CallerReading {
   /** It stands in the backlog. */
@@ -54,7 +59,7 @@ export function readCaller({ caller, app, relay, listener, flush, destroy }: Cal
   }
 
   function goOn(): void {
-    if (app.writableNeedDrain || caller.writableLength > MOST_UNREAD) return
+    if (app.writableNeedDrain || hasMuchUnread(caller)) return
     if (!relay.behind) caller.resume()
     else if (!queued) {
       queued = true

@@ -11,7 +11,9 @@ import { type BodyReader, type BodySink, createBodyReader } from '#wire/http1/bo
 import { findHeadEnd, oversizedHead } from '#wire/http1/head-end'
 import { readRequestHead } from '#wire/http1/request-reader'
 import { problemBody, problemResponse, statusOf } from './answers.ts'
+import { ReaderPace } from './body-pace.ts'
 import { Exchange } from './exchange.ts'
+import { hasMuchUnread } from './caller-reading.ts'
 import { createGather, type Gather } from './gather.ts'
 import type { Http1Service } from './http1-service.ts'
 import { type Lapse, lapseNote } from './lapse.ts'
@@ -22,6 +24,9 @@ type Phase = 'head' | 'busy' | 'discarding' | 'tunnel' | 'lingering' | 'closed'
 
 /** A refused request's body up to so many bytes is read and dropped: cheaper than the handshake that closing would cost. */
 const DISCARD_BYTES = 65_536
+
+/** So many requests that were sent at once, and refused at once, before others have their turn. */
+const HEADS_PER_TURN = 16
 
 const NOWHERE: BodySink = { onData() {}, onEnd() {} }
 
@@ -42,12 +47,14 @@ export class Http1Connection implements LiveConnection {
   /** Bytes that came before their turn: a pipelined request, or a body before its upstream. */
   #unread: Buffer | undefined
   readonly #output: Gather
+  readonly #reader = new ReaderPace()
   #touched: number
   #draining = false
   #ended = false
   #paused = false
   #advancing = false
   #lingered = 0
+  #isCut = false
   #lapse: Lapse | undefined
 
   constructor(socket: Socket, service: Http1Service) {
@@ -58,7 +65,10 @@ export class Http1Connection implements LiveConnection {
     this.#touched = this.#openedAt
     socket.on('data', (chunk: Buffer) => this.#onData(chunk))
     socket.on('end', () => this.#onEnd())
-    socket.on('drain', () => this.#exchange?.onDownstreamWritable())
+    socket.on('drain', () => {
+      if (this.#exchange !== undefined) this.#exchange.onDownstreamWritable()
+      else this.#advance()
+    })
     socket.on('error', () => {})
     socket.on('close', () => this.#onClose())
   }
@@ -72,6 +82,11 @@ export class Http1Connection implements LiveConnection {
   get canDiscard(): boolean {
     const request = this.#exchange?.request
     return request !== undefined && request.bodyLength > 0 && request.bodyLength <= DISCARD_BYTES && !request.expectContinue
+  }
+
+  /** No request runs. */
+  get isBetween(): boolean {
+    return this.#phase === 'head' || this.#phase === 'discarding'
   }
 
   get hasUnreadBytes(): boolean {
@@ -144,18 +159,20 @@ export class Http1Connection implements LiveConnection {
     this.service.tick(now)
     const { timeouts } = this.service
     const silent = now - this.#touched
+    const stalled = this.#phase !== 'tunnel' && this.#reader.stalls(now, this.#socket, timeouts.idle, this.service.bodyRate ?? 0)
+    if (this.#phase === 'lingering') {
+      // What waits is the rest of an answer: unless it was cut, it has as long as any.
+      const patient = !this.#isCut && now < this.service.notAfter && this.#socket.writableLength > 0
+      if (patient ? stalled : silent > LINGER_MS) this.#destroy()
+      return
+    }
     if (this.#lapse !== undefined && now >= this.#lapse.until) return this.#cutLapsed(this.#lapse.why)
     if (now >= this.service.notAfter && this.#lapse === undefined) return this.#expire(this.service.ended(), now)
     const exchange = this.#exchange
-    if (this.#phase === 'lingering' && silent > LINGER_MS) return this.#destroy()
     if (this.#partial !== undefined && now - this.#partialSince > timeouts.head) return this.#refuseMalformed('ERR_HEAD_TIMEOUT', '')
     if (exchange === undefined) {
-      if (
-        (this.#phase === 'head' || this.#phase === 'discarding') &&
-        this.#partial === undefined &&
-        (silent > timeouts.idle || (this.closing && silent > 1000))
-      )
-        this.#close(true)
+      const isOver = silent > timeouts.idle || (this.closing && silent > 1000)
+      if (this.isBetween && this.#partial === undefined && isOver) this.#close(true)
       return
     }
     if (this.#lapse === undefined && exchange.decision !== undefined && now >= exchange.decision.validUntil) {
@@ -167,6 +184,7 @@ export class Http1Connection implements LiveConnection {
       return
     }
     if (silent > timeouts.idle && !exchange.requestDone && exchange.ready && !this.#paused) return exchange.cut('ERR_BODY_TIMEOUT', '')
+    if (stalled) return exchange.cut('ERR_DOWNSTREAM_STALLED', '')
     const slow = exchange.paceOfBody(now, this.#paused, timeouts.idle, this.service.bodyRate ?? 0)
     if (slow !== undefined) exchange.cut(slow, '')
   }
@@ -267,17 +285,24 @@ export class Http1Connection implements LiveConnection {
   #advance(): void {
     if (this.#advancing) return
     this.#advancing = true
-    while ((this.#phase === 'head' || this.#phase === 'discarding') && this.#unread !== undefined) {
+    let heads = 0
+    while (this.#unread !== undefined && this.isBetween && heads < HEADS_PER_TURN && !hasMuchUnread(this.#socket)) {
       const bytes = this.#unread
       this.#unread = undefined
+      if (this.#phase === 'head') heads++
       if (this.#phase === 'head') this.#readHead(bytes)
       else this.#discard(bytes)
     }
     this.#advancing = false
-    if (this.#phase === 'head' || this.#phase === 'discarding') {
+    if (!this.isBetween) return
+    if (this.#unread === undefined && !hasMuchUnread(this.#socket)) {
       this.resumeReading()
       if (this.#ended) this.#close(true)
+      return
     }
+    this.pauseReading()
+    // Else the socket's `drain` goes on.
+    if (!hasMuchUnread(this.#socket)) this.service.later(() => this.#advance())
   }
 
   #discard(bytes: Buffer): void {
@@ -335,6 +360,7 @@ export class Http1Connection implements LiveConnection {
 
   #cut(reason: ReasonCode, detail: string): void {
     const exchange = this.#exchange
+    this.#isCut = true
     if (exchange === undefined) return this.#close(true)
     this.#draining = true
     exchange.cut(reason, detail)

@@ -42,6 +42,8 @@ export interface Http1Service {
   ended(): Lapsed
   /** How long that which runs may go on. */
   lapse(why: Lapsed, now: number): Lapse
+  /** Calls `goOn` when others have had their turn. */
+  later(goOn: () => void): void
   tick(now: number): void
   record(exchange: Exchange): void
   /** A head that could not be read, or did not come in time. @returns the request id it was recorded under */

@@ -16,8 +16,9 @@ import type { Http2Relay } from '#wire/http2/relay-contract'
 import type { Http2Exchange } from '#wire/http2/relay-exchange'
 import { createHttp2Resources } from '#wire/http2/resources'
 import { connectApp } from './app-socket.ts'
+import { ReaderPace } from './body-pace.ts'
 import { callerFields } from './caller-fields.ts'
-import { type CallerReading, MOST_UNREAD, readCaller } from './caller-reading.ts'
+import { type CallerReading, hasMuchUnread, readCaller } from './caller-reading.ts'
 import { createIdentityFields, type IdentityFields } from './identity-fields.ts'
 import { KEEP, headerClass } from './identity-headers.ts'
 import type { InboundListenerState } from './inbound-state.ts'
@@ -49,6 +50,7 @@ export class Http2Inbound implements LiveConnection {
   readonly #app: Socket
   readonly #relay: Http2Relay<Http2Stream>
   readonly #reading: CallerReading
+  readonly #reader = new ReaderPace()
   readonly #use: PeerUse | undefined
   readonly #notAfter: number
   readonly #drainAt: number
@@ -57,6 +59,7 @@ export class Http2Inbound implements LiveConnection {
   #draining = false
   #closed = false
   #closingSince = 0
+  #isCut = false
   #appPaused = false
   #lapse: Lapse | undefined
 
@@ -123,17 +126,27 @@ export class Http2Inbound implements LiveConnection {
   // The registry's calls.
 
   tick(now: number): void {
+    const { limits, timeouts } = this.#listener.settings.config
+    const stalled = this.#reader.stalls(now, this.#caller, timeouts.idle, limits.bodyRate)
+    if (this.#closingSince !== 0) {
+      // What waits is the rest of answers: unless it was cut, it has as long as any.
+      const patient = !this.#isCut && now < this.#notAfter && this.#caller.writableLength > 0
+      if (patient ? stalled : now - this.#closingSince > CLOSE_MS) this.#destroy()
+      return
+    }
     if (this.#lapse !== undefined && now >= this.#lapse.until) return this.#cutAll(this.#lapse.why.reason, this.#lapse.why.detail)
     if (this.#lapse === undefined && now >= this.#notAfter) return this.#expire(certificateEnded(this.#origin, this.#notAfter), now)
     const silent = now - this.#touched
-    const { limits, timeouts } = this.#listener.settings.config
-    if (this.#closingSince !== 0 && now - this.#closingSince > CLOSE_MS) return this.#destroy()
+    if (stalled) {
+      this.#cutAll('ERR_DOWNSTREAM_STALLED', '')
+      return this.#destroy()
+    }
     if (now >= this.#drainAt) this.drain()
     for (const { context } of this.#relay.exchanges) {
       if (context === undefined) continue
       if (now >= context.deadline) this.#cut(context, 'ERR_GRPC_DEADLINE', '')
       else if (now >= (context.lapse?.until ?? context.decision?.validUntil ?? Infinity)) this.#redecide(context, now)
-      const slow = context.paceOfBody(now, timeouts.idle, limits.bodyRate)
+      const slow = context.paceOfBodies(now, timeouts.idle, limits.bodyRate)
       if (slow !== undefined) this.#cut(context, slow, '')
     }
     if (silent > timeouts.head && this.#relay.midway) this.#cutAll('ERR_HEAD_TIMEOUT', '')
@@ -266,6 +279,7 @@ export class Http2Inbound implements LiveConnection {
   }
 
   #cutAll(reason: ReasonCode, detail: string): void {
+    this.#isCut = true
     for (const { context } of this.#relay.exchanges) if (context !== undefined) this.#cut(context, reason, detail)
     this.#leave()
   }
@@ -335,7 +349,7 @@ export class Http2Inbound implements LiveConnection {
       if (this.#caller.writable && !this.#caller.write(piece)) this.#appPaused = true
     }
     // Refusals and acknowledgements are made here: nothing but this holds back a caller that asks and never reads.
-    if (this.#caller.writableLength > MOST_UNREAD) this.#caller.pause()
+    if (hasMuchUnread(this.#caller)) this.#caller.pause()
     for (let piece = relay.takeUpstream(); piece !== undefined; piece = relay.takeUpstream()) {
       if (this.#app.writable && !this.#app.write(piece)) this.#caller.pause()
       // The kernel has it: nearly always so, and without this every 64 KB of a body would need new memory.

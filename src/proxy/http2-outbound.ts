@@ -11,6 +11,7 @@ import type { Peer } from '#identity/peer'
 import { createLinkedRelay } from '#wire/http2/relay'
 import type { LinkedRelay } from '#wire/http2/relay-contract'
 import type { Http2Exchange } from '#wire/http2/relay-exchange'
+import { ReaderPace } from './body-pace.ts'
 import type { Flushable } from './flush-turn.ts'
 import { FRAMING, headerClass, HOP } from './identity-headers.ts'
 import { http2Answer } from './http2-answers.ts'
@@ -44,6 +45,8 @@ export class Http2Outbound implements LiveConnection, Flushable {
   #draining = false
   #closed = false
   #closingSince = 0
+  #isCut = false
+  readonly #reader = new ReaderPace()
 
   constructor(app: Socket, listener: OutboundListenerState, sourceIp: string) {
     this.#app = app
@@ -89,13 +92,23 @@ export class Http2Outbound implements LiveConnection, Flushable {
   // The registry's calls.
 
   tick(now: number): void {
-    if (this.#closingSince !== 0 && now - this.#closingSince > CLOSE_MS) return this.#destroy()
     const { timeouts } = this.#listener
+    const stalled = this.#reader.stalls(now, this.#app, timeouts.idle, 0)
+    if (this.#closingSince !== 0) {
+      // What waits is the rest of answers: unless it was cut, it has as long as any.
+      const patient = !this.#isCut && this.#app.writableLength > 0
+      if (patient ? stalled : now - this.#closingSince > CLOSE_MS) this.#destroy()
+      return
+    }
+    if (stalled) {
+      this.#cutAll('ERR_DOWNSTREAM_STALLED', '')
+      return this.#destroy()
+    }
     for (const { context } of this.#relay.exchanges) {
       if (context === undefined) continue
       if (now >= context.stream.deadline) context.cut('ERR_GRPC_DEADLINE', '')
       else {
-        const slow = context.stream.paceOfBody(now, timeouts.idle, 0)
+        const slow = context.stream.paceOfBodies(now, timeouts.idle, 0)
         if (slow !== undefined) context.cut(slow, '')
       }
     }
@@ -189,6 +202,7 @@ export class Http2Outbound implements LiveConnection, Flushable {
   }
 
   #cutAll(reason: ReasonCode, detail: string): void {
+    this.#isCut = true
     for (const { context } of this.#relay.exchanges) context?.cut(reason, detail)
     this.#leave()
   }

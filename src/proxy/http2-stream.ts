@@ -35,6 +35,7 @@ export class Http2Stream implements Decidable, RecordedExchange {
   /** It may finish, but no longer than this. */
   lapse: Lapse | undefined
   #pace: BodyPace | undefined
+  #readerPace: BodyPace | undefined
 
   constructor(exchange: Http2Exchange<unknown>, request: Http2Request, startedAt: number, startedMono: number) {
     this.exchange = exchange
@@ -70,12 +71,20 @@ export class Http2Stream implements Decidable, RecordedExchange {
     return this.exchange.bytesOut
   }
 
-  /** Why the body comes too slowly, as long as nothing was answered. Streams of gRPC may be silent. */
-  paceOfBody(now: number, window: number, rate: number): ReasonCode | undefined {
+  /** Why the body comes too slowly, as long as nothing was answered; then, why the response is taken too slowly. gRPC may be silent both ways. */
+  paceOfBodies(now: number, window: number, rate: number): ReasonCode | undefined {
     const { exchange, request } = this
-    if (exchange.status !== 0 || request.grpc) return undefined
+    if (request.grpc) return undefined
+    if (exchange.status !== 0) return this.#stalls(now, window, rate) ? 'ERR_DOWNSTREAM_STALLED' : undefined
     this.#pace ??= new BodyPace(this.startedAt)
     return this.#pace.check(now, exchange.bytesIn, !exchange.awaitsBody, window, rate)
+  }
+
+  #stalls(now: number, window: number, rate: number): boolean {
+    const { awaitsReader, bytesTaken } = this.exchange
+    if (!awaitsReader && this.#readerPace === undefined) return false
+    this.#readerPace ??= new BodyPace(now, bytesTaken)
+    return this.#readerPace.check(now, bytesTaken, !awaitsReader, window, rate) !== undefined
   }
 
   describe(): ConnectionDescription['exchange'] {

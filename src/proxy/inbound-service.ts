@@ -104,6 +104,10 @@ export class InboundService implements Http1Service {
     return lapse(this.listener, why, now)
   }
 
+  later(goOn: () => void): void {
+    this.listener.backlog.add(goOn)
+  }
+
   tick(now: number): void {
     if (this.#app?.usable === true && now - this.#appIdleSince > APP_IDLE_MS) this.#app.destroy()
   }

@@ -135,6 +135,10 @@ export class OutboundService implements Http1Service {
     return { why, until: now }
   }
 
+  later(goOn: () => void): void {
+    setImmediate(goOn)
+  }
+
   tick(): void {}
 
   record(exchange: Exchange): void {

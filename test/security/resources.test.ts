@@ -1,6 +1,8 @@
 /** Callers that hold, fill or exhaust (docs/security-tests.md). Memory is that of this process, app and callers included. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { startApp, startRawApp } from '../fakes/apps.ts'
@@ -9,6 +11,7 @@ import { hasProgram, temporaryFolder } from '../support/openssl.ts'
 import { writeSvid } from '../support/authority.ts'
 import { get } from '../support/probe.ts'
 import { runSidecar } from '../support/sidecar.ts'
+import { startSidecarProcess } from '../support/sidecar-process.ts'
 
 const MIB = 1024 * 1024
 
@@ -121,6 +124,43 @@ test('32 · small chunks and pipelined requests to a reader that does not read',
     assert.match(answer, /^HTTP\/1\.1 400 /)
   }
   assert.equal((await sidecar.records()).filter((record) => record['reason'] === 'ERR_HTTP_CHUNK').length, 2)
+})
+
+test('32 · pipelined requests that are refused, to a reader that does not read', async (t) => {
+  await using app = await startApp()
+  const nowhere = openSync('/dev/null', 'w')
+  await using sidecar = await startSidecarProcess({ app: app.port, policy: '- allow: { and: [http_path: /ok] }\n', stdout: nowhere })
+  closeSync(nowhere)
+  const svid = await sidecar.mesh.issue('/ns/test/sa/caller')
+  const deaf = await dial(sidecar.port, svid)
+  deaf.pause()
+  const ASKED = 100_000
+  deaf.write('GET /no HTTP/1.1\r\nhost: h\r\n\r\n'.repeat(ASKED))
+  using agent = createMtlsAgent(svid)
+  // Until no more is answered in the time that another caller takes for twenty requests.
+  let refused = -1
+  for (;;) {
+    for (let index = 0; index < 20; index++) assert.equal((await call(sidecar.port, agent, '/ok')).status, 200)
+    const now = await sidecar.metric('postern_requests_total', 'decision="deny"')
+    if (now === refused && now > 0) break
+    refused = now
+  }
+  t.diagnostic(`${refused} of ${ASKED} refusals were made for a caller that reads none`)
+  assert.ok(refused < ASKED / 2, `${refused}: it is not read on without end`)
+  // Once it reads, all are answered.
+  const last = 'GET /ok HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n'
+  deaf.write(last)
+  let statuses = 0
+  let tail = ''
+  deaf.setEncoding('latin1').on('data', (chunk: string) => {
+    const text = tail + chunk
+    statuses += text.split('HTTP/1.1 403 ').length - 1
+    tail = text.slice(-'HTTP/1.1 403'.length)
+  })
+  deaf.resume()
+  await once(deaf, 'end')
+  deaf.destroy()
+  assert.equal(statuses, ASKED)
 })
 
 test('33 · memory of large heads', async () => {

@@ -45,6 +45,10 @@ export const proxyReasons = {
     what: 'The caller sent a request body more slowly than `limits.bodyRate` for as long as `timeouts.idle`.',
     remedy: 'Look at the caller; lower `limits.bodyRate` if its requests are meant to trickle.',
   },
+  ERR_DOWNSTREAM_STALLED: {
+    what: 'The caller took nothing of a response that waits for it, or less than `limits.bodyRate`, for as long as `timeouts.idle`.',
+    remedy: 'Look at what the caller does instead of reading; raise `timeouts.idle` if such pauses are normal.',
+  },
   ERR_DOWNSTREAM_ABORTED: {
     what: 'The caller closed its connection before the exchange was complete.',
     remedy: 'Look at the caller’s timeouts if this happens often.',

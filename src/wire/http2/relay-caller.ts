@@ -189,6 +189,10 @@ export class CallerRelay<C> implements Http2Relay<C>, ExchangeOwner<C> {
     return this.#downstream.hasRoom(downstream)
   }
 
+  maySend({ downstream }: RelayExchange<C>): boolean {
+    return downstream.sendWindow > 0 && this.#downstream.sendWindow > 0
+  }
+
   // The caller's side.
 
   #onRequest(exchange: RelayExchange<C>): void {

@@ -29,6 +29,10 @@ export interface Http2Exchange<C> {
   readonly done: boolean
   /** More of the request's body is to come, and the caller has leave to send it. */
   readonly awaitsBody: boolean
+  /** The response is begun and not ended, and the caller gives no leave to send more of it. */
+  readonly awaitsReader: boolean
+  /** Bytes of the response's body that have left. */
+  readonly bytesTaken: number
   /**
    * Sends the request upstream, with whatever of its body came meanwhile. At once or later: nobody else waits for it.
    * @param link where the relay has no upstream of its own
@@ -53,6 +57,8 @@ export interface ExchangeOwner<C> {
   rewind(exchange: RelayExchange<C>): boolean
   /** The windows let the caller send. */
   hasRoom(exchange: RelayExchange<C>): boolean
+  /** The windows let us send to the caller. */
+  maySend(exchange: RelayExchange<C>): boolean
   onInformational(exchange: RelayExchange<C>, block: ResponseBlock): void
   onResponse(exchange: RelayExchange<C>, block: ResponseBlock, endStream: boolean): void
   onResponseData(exchange: RelayExchange<C>, bytes: Buffer, start: number, end: number, endStream: boolean): void
@@ -108,6 +114,14 @@ export class RelayExchange<C> implements Http2Exchange<C> {
 
   get awaitsBody(): boolean {
     return !this.done && !this.downstream.remoteClosed && this.owner.hasRoom(this)
+  }
+
+  get awaitsReader(): boolean {
+    return !this.done && this.status !== 0 && !this.downstream.localClosed && !this.owner.maySend(this)
+  }
+
+  get bytesTaken(): number {
+    return this.bytesOut - (this.downstream.queue?.bytes ?? 0)
   }
 
   forward(request: OutgoingRequest, link?: Http2Link<C>): void {
