@@ -19,8 +19,12 @@ export const RUNTIME_FLAGS = [
   '--disable-warning=ExperimentalWarning',
 ] as const
 
-/** Whose CommonJS `require` the conditions below would give a module's namespace, where it takes what it gets for a class. */
+/**
+ * The first as ES modules, which its condition for Node is not: what is not used is left out, and what is left starts in a fifth of the time.
+ * The others because their CommonJS `require` would get a module's namespace by the conditions below, where it takes what it gets for a class.
+ */
 export const ALIASES = {
+  yaml: join(ROOT, 'node_modules/yaml/browser/dist/index.js'),
   'pg-pool': join(ROOT, 'node_modules/pg-pool/index.js'),
   'pg-native': join(ROOT, 'scripts/absent-module.cjs'),
 } as const
@@ -91,13 +95,15 @@ function notices(metafile: Metafile): string {
 /** Writes the bundle, and removes what else is in the folder. */
 export function writeBundle({ files, metafile }: Bundle, folder: string): void {
   mkdirSync(folder, { recursive: true })
-  const written = new Set(['THIRD-PARTY-NOTICES.txt'])
+  const written = new Set(['THIRD-PARTY-NOTICES.txt', 'package.json'])
   for (const file of files) {
     const name = basename(file.path)
     writeFileSync(join(folder, name), name === PROGRAM ? withRuntimeFlags(file.text) : file.contents)
     written.add(name)
   }
   writeFileSync(join(folder, 'THIRD-PARTY-NOTICES.txt'), notices(metafile))
+  // Where no package.json is above the folder, as in an image, Node would parse every file twice to find this out.
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n')
   chmodSync(join(folder, PROGRAM), 0o755)
   // Last, so that a program running from here does not lose a chunk before its successor is there.
   for (const name of readdirSync(folder)) if (!written.has(name)) rmSync(join(folder, name), { recursive: true })

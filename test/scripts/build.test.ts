@@ -54,6 +54,10 @@ suite('the bundle', () => {
       assert.ok(names.includes(name), `${name} is not among ${names.join(', ')}`)
   })
 
+  test('says of itself that it is ES modules, so that Node need not find out by parsing each file', () => {
+    assert.deepEqual(JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')), { type: 'module' })
+  })
+
   test('has a source map for every file of code', () => {
     const names = readdirSync(folder)
     const unmapped = names.filter((name) => name.endsWith('.js') && !names.includes(`${name}.map`))
