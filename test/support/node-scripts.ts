@@ -1,6 +1,6 @@
 /**
  * The scripts that bring up the node of `test/support/cluster.ts`, as they are, or changed for what they have no option for: both families of IP, a
- * program between the kubelet and the API server.
+ * kubelet that renews certificates within minutes.
  */
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,8 +10,10 @@ import { KUBE_SOURCES } from '../../scripts/kube-node.ts'
 export interface NodeVariant {
   /** Nodes, pods and Services have IPv6 addresses too. */
   readonly dualStack?: boolean
-  /** A program of Node's and the port of 127.0.0.1 at which it takes the kubelet's calls in the API server's place; its first argument is the folder of the cluster's keys. */
-  readonly kubeletThrough?: { readonly program: string; readonly port: number }
+  /** The kubelet is told that certificates of pods are to be renewed as soon as it has them (`refresh-sooner.ts`), and looks at its volumes often. */
+  readonly refreshSooner?: boolean
+  /** APIs that are served besides: `certificates.k8s.io/v1beta1=true`. */
+  readonly runtime?: string
 }
 
 type Edit = readonly [script: 'node-up.sh' | 'start.sh', found: string, becomes: string]
@@ -39,22 +41,24 @@ const DUAL_STACK: readonly Edit[] = [
   ['start.sh', '--service-cluster-ip-range=10.0.0.0/24', `--service-cluster-ip-range=10.0.0.0/24,${IPV6.services}`],
 ]
 
-function kubeletThrough({ program, port }: NonNullable<NodeVariant['kubeletThrough']>): readonly Edit[] {
-  const kubelet = 'run kubelet "$BIN/kubelet"'
-  const between = `sed 's|https://127.0.0.1:[0-9]*|https://127.0.0.1:${port}|' "$pki/node.kubeconfig" > "$pki/kubelet.kubeconfig"
-run between "${process.execPath}" "${program}" "$pki" ${port}
-`
-  return [
-    ['node-up.sh', kubelet, `${between}${kubelet}`],
-    ['node-up.sh', '--kubeconfig="$pki/node.kubeconfig"', '--kubeconfig="$pki/kubelet.kubeconfig"'],
-    // What stands between reads what passes.
-    ['node-up.sh', 'kind: KubeletConfiguration\n', 'kind: KubeletConfiguration\ncontentType: application/json\n'],
-  ]
-}
+const BETWEEN = { program: join(import.meta.dirname, 'refresh-sooner.ts'), port: 6440 } as const
+
+const REFRESH_SOONER: readonly Edit[] = [
+  [
+    'node-up.sh',
+    'run kubelet "$BIN/kubelet"',
+    `sed 's|https://127.0.0.1:[0-9]*|https://127.0.0.1:${BETWEEN.port}|' "$pki/node.kubeconfig" > "$pki/kubelet.kubeconfig"
+run between "${process.execPath}" "${BETWEEN.program}" "$pki" ${BETWEEN.port}
+run kubelet "$BIN/kubelet"`,
+  ],
+  ['node-up.sh', '--kubeconfig="$pki/node.kubeconfig"', '--kubeconfig="$pki/kubelet.kubeconfig"'],
+  // What stands between reads what passes.
+  ['node-up.sh', 'kind: KubeletConfiguration\n', 'kind: KubeletConfiguration\ncontentType: application/json\nsyncFrequency: 5s\n'],
+]
 
 /** @returns the folder of the scripts, below `dir` where they differ from those that are there */
-export function nodeScripts(dir: string, { dualStack = false, kubeletThrough: through }: NodeVariant): string {
-  const edits = [...(dualStack ? DUAL_STACK : []), ...(through === undefined ? [] : kubeletThrough(through))]
+export function nodeScripts(dir: string, { dualStack = false, refreshSooner = false }: NodeVariant): string {
+  const edits = [...(dualStack ? DUAL_STACK : []), ...(refreshSooner ? REFRESH_SOONER : [])]
   if (edits.length === 0) return KUBE_SOURCES
   const folder = join(dir, 'scripts')
   cpSync(KUBE_SOURCES, folder, { recursive: true })
