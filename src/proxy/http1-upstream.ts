@@ -44,6 +44,9 @@ export interface OnRead {
   callback(bytes: number): boolean
 }
 
+/** A response that never comes to its end would be relayed without end. */
+const MOST_INFORMATIONAL = 16
+
 const RESPONSE_LIMITS: HeadLimits = { bytes: 65_536, headers: 200 }
 
 export class Http1Upstream implements BodySink {
@@ -54,6 +57,8 @@ export class Http1Upstream implements BodySink {
   #body: BodyReader | undefined
   #tunnel = false
   #unanswered = true
+  /** Responses before the final one. */
+  #informational = 0
   #reusable = true
   #requestDone = true
   #chunkedRequest = false
@@ -93,6 +98,7 @@ export class Http1Upstream implements BodySink {
   send(consumer: ResponseConsumer, head: string, bodyLength: number): void {
     this.#consumer = consumer
     this.#unanswered = true
+    this.#informational = 0
     this.#requestDone = bodyLength === 0
     this.#chunkedRequest = bodyLength === -1
     this.#socket.write(head, 'latin1')
@@ -229,6 +235,10 @@ export class Http1Upstream implements BodySink {
         if (this.#consumer !== consumer) return -1
         this.#headBytes = bytes
         return end
+      }
+      if (++this.#informational > MOST_INFORMATIONAL) {
+        this.#fail('ERR_UPSTREAM_RESPONSE', 'too many informational responses')
+        return -1
       }
       consumer.onInformational(response)
       start = end

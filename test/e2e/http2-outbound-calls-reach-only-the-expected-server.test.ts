@@ -4,11 +4,11 @@ import { request as httpRequest } from 'node:http'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { startApp } from '../fakes/apps.ts'
 import { answerWithLength, startH2cApp } from '../fakes/h2c-app.ts'
 import { holdStreams } from '../fakes/held-streams.ts'
-import { createTestMesh, type TestSvid } from '../support/authority.ts'
+import { createTestMesh } from '../support/authority.ts'
+import { startBareTlsServer } from '../support/bare-tls-server.ts'
 import { createFrameCutter } from '../support/frame-cutter.ts'
 import { ACK, frame, goaway, PREFACE, settings } from '../support/http2-frames.ts'
 import { movableClock } from '../support/fixed-clock.ts'
@@ -20,51 +20,13 @@ const CART = '/ns/shop/sa/cart'
 const CATALOG = '/ns/shop/sa/catalog'
 const H2 = '      protocol: http2\n'
 
-interface BareServer extends AsyncDisposable {
-  readonly port: number
-  readonly sockets: TLSSocket[]
-  /** All that was read of all connections. */
-  readonly received: () => Buffer
-}
-
-/** TLS with a certificate of the mesh, and whatever the test does with the bytes. */
-async function startBare(svid: TestSvid, alpn: string[] | undefined, onSocket?: (socket: TLSSocket) => void): Promise<BareServer> {
-  const chunks: Buffer[] = []
-  const sockets: TLSSocket[] = []
-  const server = createTlsServer(
-    {
-      cert: svid.certificatePem,
-      key: svid.keyPem,
-      ca: svid.bundlePem,
-      requestCert: true,
-      ...(alpn === undefined ? {} : { ALPNProtocols: alpn }),
-    },
-    (socket) => {
-      sockets.push(socket)
-      socket.on('data', (chunk: Buffer) => chunks.push(chunk))
-      socket.on('error', () => {})
-      onSocket?.(socket)
-    },
-  )
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    sockets,
-    received: () => Buffer.concat(chunks),
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy()
-      await new Promise<void>((resolve) => void server.close(() => resolve()))
-    },
-  }
-}
-
 async function outboundRecord(sidecar: RunningSidecar): Promise<Record<string, unknown>> {
   return sidecar.record((entry) => entry['direction'] === 'outbound')
 }
 
 test('a server that is somebody else gets not one byte, and the caller 502 or UNAVAILABLE', async () => {
   const mesh = await createTestMesh()
-  await using impostor = await startBare(await mesh.issue('/ns/shop/sa/mallory'), ['h2'])
+  await using impostor = await startBareTlsServer(await mesh.issue('/ns/shop/sa/mallory'), ['h2'])
   await using calling = await runSidecar({ mesh, path: CART, outbound: outboundTo([impostor.port], CATALOG, H2) })
   using session = openPlainSession(calling.outboundPort)
   const answer = await ask(session, { ':path': '/secret', authorization: 'Bearer x' }, 'body')
@@ -83,7 +45,7 @@ for (const [what, alpn] of [
 ] as const) {
   test(`a server that ${what} is refused, with the reason, before a byte is sent`, async () => {
     const mesh = await createTestMesh()
-    await using old = await startBare(await mesh.issue(CATALOG), alpn === undefined ? undefined : [...alpn])
+    await using old = await startBareTlsServer(await mesh.issue(CATALOG), alpn === undefined ? undefined : [...alpn])
     await using calling = await runSidecar({ mesh, path: CART, outbound: outboundTo([old.port], CATALOG, H2) })
     using session = openPlainSession(calling.outboundPort)
     assert.equal((await ask(session, { ':path': '/' })).headers[':status'], 502)
@@ -96,7 +58,7 @@ for (const [what, alpn] of [
 
 test('a server that never says its settings is given up after the time to connect', async () => {
   const mesh = await createTestMesh()
-  await using mute = await startBare(await mesh.issue(CATALOG), ['h2'])
+  await using mute = await startBareTlsServer(await mesh.issue(CATALOG), ['h2'])
   await using calling = await runSidecar({
     mesh,
     path: CART,
@@ -134,7 +96,7 @@ test('a server that has vanished is noticed while calls wait for it; one that is
   for (const answers of [true, false]) {
     const pinged = Promise.withResolvers<void>()
     const requested = Promise.withResolvers<void>()
-    await using server = await startBare(await mesh.issue(CATALOG), ['h2'], (socket) => {
+    await using server = await startBareTlsServer(await mesh.issue(CATALOG), ['h2'], (socket) => {
       socket.write(settings())
       let skipped = 0
       let ponged = false
@@ -178,7 +140,7 @@ test('a server that breaks the protocol or goes away at once is a bad gateway, a
     [Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'), 'ERR_HTTP2_UPSTREAM_PROTOCOL'],
     [Buffer.concat([settings(), goaway(0)]), 'ERR_HTTP2_UPSTREAM_GOAWAY'],
   ] as const) {
-    await using odd = await startBare(await mesh.issue(CATALOG), ['h2'], (socket) => void socket.write(bytes))
+    await using odd = await startBareTlsServer(await mesh.issue(CATALOG), ['h2'], (socket) => void socket.write(bytes))
     await using calling = await runSidecar({ mesh, path: CART, outbound: outboundTo([odd.port], CATALOG, H2) })
     using session = openPlainSession(calling.outboundPort)
     const { headers, code } = await ask(session, { ':path': '/' })
@@ -212,7 +174,7 @@ test('when trust in the server is withdrawn, its streams are cut with the reason
 
 test('a gRPC call that has run out of its time is answered with DEADLINE_EXCEEDED, by whichever side finds out', async () => {
   const mesh = await createTestMesh()
-  await using silent = await startBare(await mesh.issue(CATALOG), ['h2'], (socket) => void socket.write(settings()))
+  await using silent = await startBareTlsServer(await mesh.issue(CATALOG), ['h2'], (socket) => void socket.write(settings()))
   await using app = await startH2cApp((stream) => void stream.resume())
   await using called = await runSidecar({ mesh, app: app.port, path: CATALOG, inbound: H2 })
   for (const to of [silent.port, called.port]) {
