@@ -9,12 +9,13 @@ const ROOT = join(import.meta.dirname, '..')
 const DIST = join(ROOT, 'dist')
 const PROGRAM = 'postern.js'
 
-/** A small young generation keeps the sidecar's memory down at equal cost; SIGUSR1 would open the inspector. */
-/** The last: V8 would otherwise keep the pages of the worker that parsed the configuration, a third of the memory after ten thousand rules. */
+/**
+ * A small young generation keeps the sidecar's memory down at equal cost; SIGUSR1 would open the inspector. Not every flag of V8 may stand
+ * here: one that is part of its flag hash makes Node compile its own modules from source at every start, some 40 ms and 3 MB.
+ */
 export const RUNTIME_FLAGS = [
   '--max-semi-space-size=2',
   '--disable-sigusr1',
-  '--no-memory-pool-share-memory-on-teardown',
   // `node:ffi`, for redirected connections: its warning would stand between the lines of the log.
   '--disable-warning=ExperimentalWarning',
 ] as const
