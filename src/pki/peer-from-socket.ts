@@ -2,7 +2,7 @@
  * Who is at the other end of a TLS connection. OpenSSL must say that it verified a path; who that makes the peer, and why not, is worked out here.
  * `getPeerX509Certificate()` and its `issuerCertificate`s are what the peer *sent*, in its order: candidates, never a verified chain.
  */
-import { hash, type X509Certificate } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { ok, refusal, type Refusal, type Result } from '#base/result'
 import { readLeafFacts } from './leaf-facts.ts'
@@ -89,7 +89,7 @@ function readChain(chain: readonly X509Certificate[], trust: TrustStore): Result
 }
 
 function readIssuer(x509: X509Certificate, trust: TrustStore): Result<Certificate> {
-  const fingerprint = hash('sha256', x509.raw, 'hex')
+  const fingerprint = x509.fingerprint256.replaceAll(':', '').toLowerCase()
   const known = trust.roots.get(fingerprint) ?? trust.intermediates.get(fingerprint, 0)
   return known === undefined ? readCertificate(x509) : ok(known)
 }
