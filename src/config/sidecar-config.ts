@@ -30,7 +30,7 @@ export const DEFAULTS = {
     handshakes: 64,
     handshakesPerSource: 16,
     handshakesPerTurn: 2,
-    floodPenalty: 1_000,
+    floodPenalty: 5_000,
   },
   timeouts: { handshake: 5_000, head: 10_000, idle: 60_000, connect: 2_000, halfClosed: 30_000 },
   paths: { allow: [], ignoreCase: false },

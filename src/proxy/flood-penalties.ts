@@ -20,7 +20,7 @@ interface Penalty {
   readonly before: number
 }
 
-const MOST_DOUBLINGS = 6
+const MOST_DOUBLINGS = 4
 /** Ms without a flood after a penalty, after which the next is as short as the first. */
 const FORGIVEN_MS = 60_000
 /** Entries, of each kind; the one that was asked for longest ago is forgotten first. */

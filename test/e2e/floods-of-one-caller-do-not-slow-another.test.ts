@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { closeSync, openSync } from 'node:fs'
 import process from 'node:process'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -12,8 +13,8 @@ import { startSidecarProcess } from '../support/sidecar-process.ts'
 /** `POSTERN_FLOOD=5s` is the full run. */
 const FLOOD_MS = parseSpan(process.env['POSTERN_FLOOD'] ?? '400ms') ?? 400
 const MIB = 1024 * 1024
-/** What a caller may be kept waiting whatever its baseline: handshakes of the flooder, and other work of this machine. */
-const ALLOWED_MS = 100
+/** What a caller may be kept waiting whatever its baseline, in a run that is too short for 1 % to be more than a request or two. */
+const ALLOWED_MS = process.env['POSTERN_FLOOD'] === undefined ? 100 : 0
 /** What may stay of a flood (the heap's own tide: six floods in a row end no higher than three), and how long V8 may take to give pages back. */
 const ALLOWED_MIB = 96
 const GIVEN_BACK_MS = 20_000
@@ -24,14 +25,21 @@ test(`floods of HTTP/2 frames, ${FLOOD_MS} ms each: another caller's p99 stays n
   await using app = await startRawH2cApp((connection, { type, stream }) => {
     if (type === 'HEADERS') connection.write(headers(stream, head, false), data(stream, 2, true))
   })
-  await using sidecar = await startSidecarProcess({ app: app.port, inbound: '      protocol: http2\n' })
-  const [flooding, caller] = await Promise.all([sidecar.mesh.issue('/ns/test/sa/flooder'), sidecar.mesh.issue('/ns/test/sa/caller')])
+  // Records are written, and read by nobody who would need a processor for it.
+  const nowhere = openSync('/dev/null', 'w')
+  await using sidecar = await startSidecarProcess({ app: app.port, inbound: '      protocol: http2\n', stdout: nowhere })
+  closeSync(nowhere)
+  const caller = await sidecar.mesh.issue('/ns/test/sa/caller')
   await using load = await startLoad({ port: sidecar.port, svid: caller, connections: 8, perSecond: 300, http2: true })
 
   await using flooder = startFlooder()
 
+  let floods = 0
+  /** By somebody whom nothing is held against yet. */
   async function floodFor(kind: string, ms: number): Promise<number> {
-    await flooder.begin({ kind, port: sidecar.port, svid: flooding })
+    floods++
+    const svid = await sidecar.mesh.issue(`/ns/test/sa/flooder-${floods}`)
+    await flooder.begin({ kind, port: sidecar.port, svid, from: `127.0.1.${floods}` })
     await load.mark()
     await pause(ms)
     return flooder.stop()
@@ -87,4 +95,5 @@ test(`floods of HTTP/2 frames, ${FLOOD_MS} ms each: another caller's p99 stays n
   assert.deepEqual(Object.keys(statuses), ['200'], 'nobody else was refused anything')
   for (const reason of ['ERR_HTTP2_FLOOD', 'ERR_HTTP2_HEADER_FLOOD'])
     assert.ok((await sidecar.metric('postern_requests_total', `reason="${reason}"`)) > 0, `${reason}: flooders were thrown out`)
+  assert.ok((await sidecar.metric('postern_handshakes_total', 'reason="ERR_LIMIT_PEER_FLOODED"')) > 0, 'and not let in again')
 })

@@ -207,6 +207,13 @@ test('25 · blocks that are small to send and large to hold, cookie crumbs among
     caller.write(headers(5, split))
     await assertCalmed(sidecar, caller, `${name}: 38 MiB decoded`, 'ERR_HTTP2_HEADER_FLOOD')
   }
+  // Each that is answered counts as twenty of what a flood is made of.
+  using persistent = await openRawHttp2(sidecar.port, svid)
+  const again = Buffer.concat([requestBlock(), Buffer.concat(Array.from({ length: 20 }, () => hpackInteger(62, 7, 0x80)))])
+  persistent.write(headers(1, bomb('x', 20)), ...Array.from({ length: 200 }, (_, index) => headers(2 * index + 3, again)))
+  await assertCalmed(sidecar, persistent, 'two hundred lists above the limit')
+  const answered = persistent.frames.filter(({ type }) => type === 'HEADERS').length
+  assert.ok(answered >= 50 && answered < 60, `${answered} were answered`)
   for (let round = 0; round < 20; round++) {
     using caller = await openRawHttp2(sidecar.port, svid)
     caller.write(headers(1, bomb('cookie', 10_000)))

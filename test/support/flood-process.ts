@@ -2,6 +2,7 @@
 import process from 'node:process'
 import { type FloodOrder, FLOODS } from './floods.ts'
 import { openRawHttp2, type RawHttp2 } from './http2-client.ts'
+import { settings } from './http2-frames.ts'
 
 let current: FloodOrder | undefined
 let caller: RawHttp2 | undefined
@@ -13,7 +14,7 @@ async function flood(order: FloodOrder): Promise<void> {
   current = order
   connections = 0
   while (current === order) {
-    caller = await openRawHttp2(order.port, order.svid).catch(() => undefined)
+    caller = await openRawHttp2(order.port, order.svid, settings(), order.from).catch(() => undefined)
     if (caller === undefined) continue
     if (++connections === 1) process.send?.(connections)
     caller.socket.write(bytes)

@@ -33,6 +33,8 @@ export type FloodOrder = {
   readonly kind: string
   readonly port: number
   readonly svid: Pick<TestSvid, 'certificatePem' | 'keyPem' | 'bundlePem'>
+  /** Source address, of 127.0.0.0/8. */
+  readonly from: string
 }
 
 export interface Flooder extends AsyncDisposable {

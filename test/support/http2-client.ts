@@ -1,7 +1,7 @@
 /** Callers over HTTP/2 with a certificate: Node's own client, and bare frames for what no client would send. */
 import { type ClientHttp2Session, connect, type OutgoingHttpHeaders, type Settings } from 'node:http2'
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import type { ConnectionOptions, TLSSocket } from 'node:tls'
 import type { TestSvid } from './authority.ts'
 import { createFrameCutter } from './frame-cutter.ts'
 import { ACK, type Fields, type Frame, literals, PREFACE, settings, settingsAck } from './http2-frames.ts'
@@ -83,8 +83,13 @@ export interface RawHttp2 extends Disposable {
 }
 
 /** A connection with the preface and SETTINGS sent; SETTINGS of the sidecar are acknowledged. */
-export async function openRawHttp2(port: number, svid: Credentials, first: Buffer = settings()): Promise<RawHttp2> {
-  const socket = await dial(port, svid, { ALPNProtocols: ['h2'] })
+export async function openRawHttp2(
+  port: number,
+  svid: Credentials,
+  first: Buffer = settings(),
+  localAddress = '127.0.0.1',
+): Promise<RawHttp2> {
+  const socket = await dial(port, svid, { ALPNProtocols: ['h2'], localAddress } as ConnectionOptions)
   socket.on('end', () => socket.destroy())
   const frames: Frame[] = []
   const waiting = new Set<(frame: Frame | undefined) => void>()
