@@ -1,14 +1,22 @@
-/** A small API server: objects by path, versions, list with pages, watch with bookmarks, and the faults that real ones show. */
+/**
+ * A small API server: objects and versions (kube-store.ts), lists with pages, watches with bookmarks, reviews of tokens, webhooks (kube-admission.ts),
+ * and the faults that real ones show. `test/support/kube-cases.ts` holds it to what a real one answers.
+ */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { KubeAccess } from '#kube/access'
 import { type KubeObject, type Resource, resourcePath } from '#kube/objects'
+import { admit } from './kube-admission.ts'
+import { type Answer, createKubeStore, failure, type Json, parseTarget, type Target } from './kube-store.ts'
 
-export interface StoredEvent {
-  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
-  readonly object: KubeObject
-  readonly version: number
+export type { StoredEvent } from './kube-store.ts'
+
+/** Who a token is. */
+export interface FakeToken {
+  readonly username: string
+  readonly audiences: readonly string[]
+  readonly extra?: Readonly<Record<string, readonly string[]>>
 }
 
 export interface KubeApiFake extends AsyncDisposable {
@@ -21,6 +29,8 @@ export interface KubeApiFake extends AsyncDisposable {
   ): KubeObject
   remove(resource: Resource, name: string): void
   objects(resource: Resource): readonly KubeObject[]
+  /** Those that a TokenReview finds good. */
+  readonly tokens: Map<string, FakeToken>
   /** Breaks all watches off, in the middle of a line if asked. */
   breakWatches(midLine?: boolean): void
   /** Watches must list anew: no version before now is known any more. */
@@ -34,33 +44,24 @@ export interface KubeApiFake extends AsyncDisposable {
   readonly watches: number
 }
 
-interface Collection {
-  readonly objects: Map<string, KubeObject>
-  readonly events: StoredEvent[]
+interface Watch {
+  readonly target: Target
+  readonly select: (object: KubeObject) => boolean
 }
 
 export async function startKubeApi(pageSize = 2): Promise<KubeApiFake> {
-  const collections = new Map<string, Collection>()
-  const watches = new Map<ServerResponse, string>()
+  const watches = new Map<ServerResponse, Watch>()
+  const pages = new Map<string, { readonly version: number; readonly rest: readonly KubeObject[] }>()
   const requests: string[] = []
-  let version = 1
-  let oldest = 0
-
-  function collection(path: string): Collection {
-    let found = collections.get(path)
-    if (found === undefined) collections.set(path, (found = { objects: new Map(), events: [] }))
-    return found
-  }
-
-  function tell(path: string, event: StoredEvent): void {
-    collection(path).events.push(event)
-    for (const [response, watched] of watches) {
-      if (watched !== path) continue
+  const tokens = new Map<string, FakeToken>()
+  const store = createKubeStore((collection, event) => {
+    for (const [response, { target, select }] of watches) {
+      if (target.collection !== collection || !select(event.object)) continue
       const write = (text: string): void => void (response.destroyed || response.write(text))
       if (fake.relay === undefined) write(line(event))
       else fake.relay(line(event), write)
     }
-  }
+  })
 
   const server = createServer((request, response) => {
     void (async () => {
@@ -68,72 +69,114 @@ export async function startKubeApi(pageSize = 2): Promise<KubeApiFake> {
       for await (const chunk of request) body += String(chunk)
       requests.push(`${request.method} ${request.url}`)
       if (fake.intercept?.(request, response, body) === true) return
-      answer(request, response)
+      await answer(request, response, body)
     })()
   })
 
-  function answer(request: IncomingMessage, response: ServerResponse): void {
+  async function answer(request: IncomingMessage, response: ServerResponse, body: string): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://x')
-    const found = collection(url.pathname)
-    if (url.searchParams.get('watch') === 'true') return watch(url, found, response)
-    if (request.method !== 'GET') return status(response, 405, 'not in this fake')
-    const parent = url.pathname.slice(0, url.pathname.lastIndexOf('/'))
-    const name = url.pathname.slice(parent.length + 1)
-    const single = collections.get(parent)?.objects.get(name)
-    if (single !== undefined) return send(response, 200, single)
-    const all = [...found.objects.values()]
-    const from = Number(url.searchParams.get('continue') ?? 0)
-    const limit = Math.min(pageSize, Number(url.searchParams.get('limit') ?? all.length))
-    const next = from + limit < all.length ? { continue: String(from + limit) } : {}
-    send(response, 200, { metadata: { resourceVersion: String(version), ...next }, items: all.slice(from, from + limit) })
+    const target = parseTarget(url.pathname)
+    if (target === undefined) return status(response, 404, 'the server could not find the requested resource')
+    const { method = 'GET' } = request
+    if (method === 'GET' && url.searchParams.get('watch') === 'true') return watch(url.searchParams, target, response)
+    const {
+      code,
+      body: answered,
+      warnings = [],
+    } = await perform(method, target, url.searchParams, body, request.headers['content-type'] ?? '')
+    for (const warning of warnings) response.appendHeader('warning', `299 - ${JSON.stringify(warning)}`)
+    send(response, code, answered)
   }
 
-  function watch(url: URL, found: Collection, response: ServerResponse): void {
-    const since = Number(url.searchParams.get('resourceVersion'))
+  async function perform(
+    method: string,
+    target: Target,
+    query: URLSearchParams,
+    body: string,
+    contentType: string,
+  ): Promise<Answer & { readonly warnings?: readonly string[] }> {
+    if (method === 'GET') return target.name === undefined ? list(query, target) : store.get(target)
+    if (method === 'DELETE') return store.delete(target)
+    const value = JSON.parse(body) as Json
+    if (method === 'POST' && target.plural === 'tokenreviews') return review(value)
+    if (method === 'POST') {
+      const admitted = await admit(store, target, value, query.get('dryRun') === 'All')
+      if ('code' in admitted) return admitted
+      return { ...store.create(target, admitted.object, query.get('dryRun') === 'All'), warnings: admitted.warnings }
+    }
+    if (method === 'PATCH') return store.patch(target, value, contentType)
+    return failure(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource')
+  }
+
+  function list(query: URLSearchParams, target: Target): Answer {
+    const token = query.get('continue')
+    const known = token === null ? undefined : pages.get(token)
+    if (token !== null && (known === undefined || known.version < store.oldest)) {
+      return failure(410, 'Expired', 'The provided continue parameter is too old to display a consistent list result.')
+    }
+    // All pages are of the version of the first.
+    const { version, rest } = known ?? { version: store.version, rest: inOrder(store.objects(target)).filter(selection(query, target)) }
+    const limit = Math.min(pageSize, Number(query.get('limit') ?? rest.length))
+    const left = rest.slice(limit)
+    const next = String(pages.size + 1)
+    if (left.length > 0) pages.set(next, { version, rest: left })
+    const metadata = { resourceVersion: String(version), ...(left.length > 0 && { continue: next, remainingItemCount: left.length }) }
+    return { code: 200, body: { kind: 'List', apiVersion: 'v1', metadata, items: rest.slice(0, limit) } }
+  }
+
+  function review({ spec }: Json): Answer {
+    const { token = '', audiences } = (spec ?? {}) as { readonly token?: string; readonly audiences?: readonly string[] }
+    const found = tokens.get(token)
+    const meant = found?.audiences.filter((audience) => (audiences ?? ['https://kubernetes.default.svc']).includes(audience)) ?? []
+    const status =
+      found === undefined || meant.length === 0
+        ? {
+            user: {},
+            error:
+              found === undefined ? '[invalid bearer token, token lookup failed]' : '[invalid bearer token, token audiences are not valid]',
+          }
+        : { authenticated: true, user: { username: found.username, ...(found.extra && { extra: found.extra }) }, audiences: meant }
+    return { code: 201, body: { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', metadata: {}, spec: spec ?? {}, status } }
+  }
+
+  function watch(query: URLSearchParams, target: Target, response: ServerResponse): void {
+    const since = Number(query.get('resourceVersion') ?? '0')
+    const initial = query.get('sendInitialEvents') === 'true'
+    const select = selection(query, target)
     response.writeHead(200, { 'content-type': 'application/json' })
-    if (since < oldest) {
-      response.end(
-        `${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, message: `too old resource version: ${since}` } })}\n`,
-      )
+    if (since > 0 && since < store.oldest && !initial) {
+      const message = `too old resource version: ${since} (${store.oldest})`
+      response.end(line({ type: 'ERROR', object: failure(410, 'Expired', message).body }))
       return
     }
     response.flushHeaders()
-    watches.set(response, url.pathname)
+    watches.set(response, { target, select })
     response.on('close', () => watches.delete(response))
-    for (const event of found.events) if (event.version > since) response.write(line(event))
+    if (initial || since === 0) {
+      for (const object of inOrder(store.objects(target)).filter(select)) response.write(line({ type: 'ADDED', object }))
+    } else {
+      for (const event of store.events(target.collection)) if (event.version > since && select(event.object)) response.write(line(event))
+    }
+    if (initial && query.get('allowWatchBookmarks') === 'true') {
+      const metadata = { resourceVersion: String(store.version), annotations: { 'k8s.io/initial-events-end': 'true' } }
+      response.write(line({ type: 'BOOKMARK', object: { metadata } }))
+    }
   }
 
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
+  const targetOf = (resource: Resource, name?: string): Target => parseTarget(resourcePath(resource, name)) as Target
 
   const fake: KubeApiFake = {
     access: { server: `http://127.0.0.1:${port}`, ca: '', auth: { kind: 'token', token: 'fake' }, namespace: 'default' },
     requests,
     relay: undefined,
     intercept: undefined,
-    put(resource, object) {
-      const path = resourcePath(resource)
-      const { objects } = collection(path)
-      const before = objects.get(object.metadata.name)
-      const stored: KubeObject = {
-        ...object,
-        metadata: { ...object.metadata, uid: before?.metadata.uid ?? `uid-${++version}`, resourceVersion: String(++version) },
-      }
-      objects.set(object.metadata.name, stored)
-      tell(path, { type: before === undefined ? 'ADDED' : 'MODIFIED', object: stored, version })
-      return stored
-    },
-    remove(resource, name) {
-      const path = resourcePath(resource)
-      const { objects } = collection(path)
-      const before = objects.get(name)
-      if (before === undefined) return
-      objects.delete(name)
-      version++
-      tell(path, { type: 'DELETED', object: { ...before, metadata: { ...before.metadata, resourceVersion: String(version) } }, version })
-    },
-    objects: (resource) => [...collection(resourcePath(resource)).objects.values()],
+    tokens,
+    put: (resource, object) => store.put(targetOf(resource), object),
+    remove: (resource, name) => void store.remove(targetOf(resource, name)),
+    objects: (resource) => store.objects(targetOf(resource)),
     breakWatches(midLine = false) {
       for (const response of watches.keys()) {
         if (midLine) response.write('{"type":"ADD', () => response.destroy())
@@ -141,8 +184,8 @@ export async function startKubeApi(pageSize = 2): Promise<KubeApiFake> {
       }
     },
     forget() {
-      oldest = version + 1
-      version++
+      store.oldest = store.version + 1
+      store.skip()
     },
     inject(text) {
       for (const response of watches.keys()) response.write(text)
@@ -157,6 +200,33 @@ export async function startKubeApi(pageSize = 2): Promise<KubeApiFake> {
     },
   }
   return fake
+}
+
+/** As etcd has them. */
+function inOrder(objects: readonly KubeObject[]): KubeObject[] {
+  const key = ({ metadata }: KubeObject): string => `${metadata.namespace ?? ''}/${metadata.name}`
+  return objects.toSorted((a, b) => (key(a) < key(b) ? -1 : 1))
+}
+
+/** `a=b`, `a!=b`, `a`, with commas; of fields, whatever lies there. */
+function selection(query: URLSearchParams, { namespace }: Target): (object: KubeObject) => boolean {
+  const requirements = (query.get('labelSelector') ?? '').split(',').filter((part) => part !== '')
+  const fields = (query.get('fieldSelector') ?? '').split(',').filter((part) => part !== '')
+  return (object) => {
+    const { metadata } = object
+    return (
+      (namespace === undefined || metadata.namespace === namespace) &&
+      requirements.every((part) => {
+        const [, name = '', operator = '', value] = /^([^!=]+)(!=|==?)?(.*)$/.exec(part) ?? []
+        const label = metadata.labels?.[name]
+        return operator === '' ? label !== undefined : (label === value) === (operator !== '!=')
+      }) &&
+      fields.every((part) => {
+        const [name = '', value] = part.split('=')
+        return name.split('.').reduce<unknown>((at, step) => (at as Json | undefined)?.[step], object) === value
+      })
+    )
+  }
 }
 
 export function line({ type, object }: { readonly type: string; readonly object: unknown }): string {
