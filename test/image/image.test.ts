@@ -2,32 +2,20 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import process from 'node:process'
 import { text } from 'node:stream/consumers'
 import { after, before, suite, test } from 'node:test'
-import { GenericContainer, Wait, type WaitStrategy } from 'testcontainers'
-import { makeBaseImage } from '../../scripts/base-image.ts'
+import { Wait } from 'testcontainers'
 import { RUNTIME_FLAGS } from '../../scripts/build.ts'
 import { createTestMesh } from '../support/authority.ts'
 import { type DockerEngine, openDockerEngine } from '../support/docker-engine.ts'
+import { buildImage, RestrictedContainer, TAG, useEngine } from '../support/restricted-container.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const TAG = 'postern-test:latest'
 const MEGABYTE = 1_000_000
-
-/** As a pod under the restricted Pod Security standard. */
-class RestrictedContainer extends GenericContainer {
-  constructor(command: string[], wait: WaitStrategy) {
-    super(TAG)
-    this.hostConfig.ReadonlyRootfs = true
-    this.withUser('65532:65532').withDroppedCapabilities('ALL').withSecurityOpt('no-new-privileges').withNetworkMode('host')
-    this.withCommand(command).withWaitStrategy(wait.withStartupTimeout(60_000))
-  }
-}
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
@@ -86,17 +74,9 @@ suite('the image', { skip: typeof engine === 'string' ? engine : false }, () => 
   }
 
   before(async () => {
-    const { host } = engine as DockerEngine
-    if (host !== undefined) process.env['DOCKER_HOST'] = host
-    // The reaper would have to be pulled; every container here is stopped by its own test.
-    process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true'
-    // Else it is looked for through the default bridge, which an engine of our own does not have.
-    process.env['TESTCONTAINERS_HOST_OVERRIDE'] = '127.0.0.1'
-    if (!existsSync(join(ROOT, 'dist/postern.js'))) execFileSync(process.execPath, [join(ROOT, 'scripts/build.ts')])
+    useEngine(engine as DockerEngine)
     example = await prepareExample()
-    await GenericContainer.fromDockerfile(ROOT)
-      .withBuildArgs({ BASE: await makeBaseImage() })
-      .build(TAG, { deleteOnExit: false })
+    await buildImage()
   })
 
   after(async () => {

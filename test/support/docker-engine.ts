@@ -21,23 +21,28 @@ function isThere(command: string): boolean {
   return spawnSync('sh', ['-c', `command -v ${command}`], { stdio: 'ignore' }).status === 0
 }
 
+export interface EngineOptions {
+  /** Whether one that is started here has a network of its own, where its containers reach each other whatever this machine filters, and `host` is not this machine. */
+  readonly ownNetwork?: boolean
+}
+
 /** An engine, or why there is none. */
-export async function openDockerEngine(): Promise<DockerEngine | string> {
+export async function openDockerEngine({ ownNetwork = false }: EngineOptions = {}): Promise<DockerEngine | string> {
   if (!isThere('docker')) return 'there is no docker command'
   if (answers()) return { host: undefined, [Symbol.asyncDispose]: async () => {} }
   if (!isThere('dockerd')) return 'no Docker engine answers and there is no dockerd to start'
   if (process.getuid?.() !== 0) return 'no Docker engine answers and only root may start one'
-  return startEngine()
+  return startEngine(ownNetwork)
 }
 
-/** Containers have the host's network or none: bridges and packet filters stay untouched. */
-async function startEngine(): Promise<DockerEngine | string> {
+/** The machine's bridges and packet filters stay untouched: containers have its network, or networks within one that goes with the engine. */
+async function startEngine(ownNetwork: boolean): Promise<DockerEngine | string> {
   const folder = mkdtempSync(join(tmpdir(), 'postern-docker-'))
   const host = `unix://${folder}/docker.sock`
   const places = ['--data-root', `${folder}/data`, '--exec-root', `${folder}/exec`, '--pidfile', `${folder}/pid`, '--host', host]
-  const daemon = spawn('dockerd', [...places, '--bridge=none', '--iptables=false', '--ip6tables=false', '--log-level=error'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
+  const engine = ['dockerd', ...places, '--bridge=none', '--iptables=false', '--ip6tables=false', '--log-level=error']
+  const [command = '', ...args] = ownNetwork ? ['unshare', '--net', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', ...engine] : engine
+  const daemon = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let log = ''
   daemon.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()))
   const closed = once(daemon, 'close')
