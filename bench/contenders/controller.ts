@@ -74,11 +74,12 @@ export async function startController(program: string, folder: string, files: Co
     stdio: ['ignore', log, log],
     env: { KUBECONFIG: kubeconfig, POD_NAME: 'controller-0' },
   })
-  await waitUntil(async () => (await ask(health, '/readyz')).status === 200 && (await accepts(webhook)), child, 'postern controller').catch(
-    (error: unknown) => {
-      throw new Error(`The controller did not start:\n${readFileSync(join(folder, 'controller.log'), 'utf8')}`, { cause: error })
-    },
-  )
+  // Each question costs it what it is measured by.
+  const pace = { every: 25, seconds: 60 }
+  const isReady = async (): Promise<boolean> => (await ask(health, '/readyz')).status === 200 && (await accepts(webhook))
+  await waitUntil(isReady, child, 'postern controller', pace).catch((error: unknown) => {
+    throw new Error(`The controller did not start:\n${readFileSync(join(folder, 'controller.log'), 'utf8')}`, { cause: error })
+  })
   const pids = tree(child.pid ?? 0)
   return {
     webhookPort: webhook,

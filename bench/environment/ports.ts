@@ -25,13 +25,18 @@ export function accepts(port: number): Promise<boolean> {
   })
 }
 
-/** Asks every 2 ms until `ready` says so. @throws when the process ends, or after 20 s */
-export async function waitUntil(ready: () => Promise<boolean>, process: ChildProcess, what: string): Promise<void> {
-  const deadline = performance.now() + 20_000
+/** Asks until `ready` says so. @throws when the process ends, or after a while */
+export async function waitUntil(
+  ready: () => Promise<boolean>,
+  process: ChildProcess,
+  what: string,
+  { every = 2, seconds = 20 }: { readonly every?: number; readonly seconds?: number } = {},
+): Promise<void> {
+  const deadline = performance.now() + seconds * 1000
   while (!(await ready())) {
     if (process.exitCode !== null || process.signalCode !== null)
       throw new Error(`${what} ended with ${process.signalCode ?? process.exitCode}.`)
-    if (performance.now() > deadline) throw new Error(`${what} was not ready in 20 s.`)
-    await delay(2)
+    if (performance.now() > deadline) throw new Error(`${what} was not ready in ${seconds} s.`)
+    await delay(every)
   }
 }
