@@ -13,4 +13,4 @@ for await (const message of readConfiguration(workerData as ReadRequest)) {
 // V8 keeps the pages of a thread that ends for the threads that go on, hundreds of MB after ten thousand rules. Looking for objects of a
 // kind collects the garbage first, to the last page: there is little left to keep then. (V8's flag against it would cost every start
 // 40 ms: with it, Node's own modules are compiled anew instead of taken from their code cache.)
-queryObjects(class NoSuchObject {})
+queryObjects(FinalizationRegistry)
