@@ -8,7 +8,8 @@ import { customResources } from '#controller/crds'
 import { createKubeClient, type KubeClient } from '#kube/client'
 import type { KubeObject, Resource } from '#kube/objects'
 import { API_SERVER_MISSING, openApiServer } from '../support/api-server.ts'
-import { KUBE_CASES, type Kube } from '../support/kube-cases.ts'
+import { KUBE_CASES } from '../support/kube-cases.ts'
+import type { Kube } from '../support/kube-questions.ts'
 
 const core = (plural: string, namespace?: string): Resource => ({
   group: '',

@@ -4,7 +4,8 @@ import { test } from 'node:test'
 import { systemClock } from '#base/clock'
 import { createKubeClient } from '#kube/client'
 import { startKubeApi } from '../fakes/kube-api.ts'
-import { KUBE_CASES, type Kube } from '../support/kube-cases.ts'
+import { KUBE_CASES } from '../support/kube-cases.ts'
+import type { Kube } from '../support/kube-questions.ts'
 
 for (const { title, run, answer } of KUBE_CASES) {
   test(`the fake answers: ${title}`, async () => {

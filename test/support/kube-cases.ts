@@ -2,120 +2,17 @@
  * Questions to an API server and what a real one answers: run against the fake in the suite, and against a real one in `test/cluster`. What the two
  * agree on is what tests upon the fake are worth. Answers are reduced to what is ours to rely on.
  */
-import { once } from 'node:events'
-import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
-import { text } from 'node:stream/consumers'
-import { setTimeout as delay } from 'node:timers/promises'
-import { Agent, request } from 'undici'
-import { systemClock } from '#base/clock'
-import { PosternError } from '#base/errors'
-import type { InjectionSettings } from '#controller/inject/settings'
-import { answerPolicyReview } from '#controller/policy-review'
 import { RESOURCES } from '#controller/snapshot/objects'
-import { reviewPod } from '#controller/webhook'
-import type { KubeAccess } from '#kube/access'
-import type { KubeClient } from '#kube/client'
-import { jsonLines } from '#kube/json-lines'
-import type { KubeObject, Resource } from '#kube/objects'
+import type { KubeObject } from '#kube/objects'
 import { reviewToken } from '#kube/token-review'
-import { createTestMesh } from './authority.ts'
-
-/** The server under question. */
-export interface Kube {
-  readonly client: KubeClient
-  readonly access: KubeAccess
-  /** Of this run alone; made, with its service account. */
-  readonly namespace: string
-  /** A token of its default account for an audience. */
-  token(audience: string): Promise<string>
-}
-
-type Json = Readonly<Record<string, unknown>>
+import { ask, at, CONFIG_MAPS, type Json, type Kube, map, named, policy, refused, RULES, watched } from './kube-questions.ts'
+import { askWebhooks } from './kube-webhook-case.ts'
 
 export interface KubeCase {
   readonly title: string
   readonly run: (kube: Kube) => Promise<unknown>
   readonly answer: unknown
 }
-
-const CONFIG_MAPS = { group: '', version: 'v1', plural: 'configmaps' }
-
-const at = (resource: Resource, { namespace }: Kube): Resource => ({ ...resource, namespace })
-const map = (name: string, more: object = {}): object => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, ...more } })
-const policy = (name: string, spec: unknown): object => ({ apiVersion: 'postern.dev/v1', kind: 'Policy', metadata: { name }, spec })
-const RULES = [{ name: 'reads', allow: { and: [{ service_account: 'cart' }] } }]
-
-/** What our client makes of a refusal: its code, and the server's own reason and status. */
-async function refused(asked: Promise<unknown>): Promise<unknown> {
-  try {
-    await asked
-    return 'taken'
-  } catch (error) {
-    if (!(error instanceof PosternError)) throw error
-    return [error.code, error.facts['status'], error.message.replace(/^[A-Z]+ \S+: /, '')]
-  }
-}
-
-interface Raw {
-  readonly status: number
-  readonly body: Json
-  readonly warnings: readonly string[]
-}
-
-/** Past our client, for what it does not tell. */
-async function ask(
-  { access }: Kube,
-  method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
-  path: string,
-  body?: object,
-  contentType = 'application/json',
-): Promise<Raw> {
-  const { auth, ca, server } = access
-  const credentials = auth.kind === 'certificate' ? { cert: auth.certificate, key: auth.key } : {}
-  const dispatcher = new Agent({ connect: { ca, ...credentials } })
-  try {
-    const response = await request(`${server}${path}`, {
-      method,
-      dispatcher,
-      headers: {
-        accept: 'application/json',
-        'content-type': contentType,
-        ...(auth.kind === 'token' && { authorization: `Bearer ${auth.token}` }),
-      },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    })
-    const warnings = [response.headers['warning'] ?? []].flat().map((one) => /^299 - "(.*)"$/.exec(one)?.[1] ?? one)
-    return { status: response.statusCode, body: (await response.body.json()) as Json, warnings }
-  } finally {
-    await dispatcher.close()
-  }
-}
-
-/** Events of a watch until there are enough. */
-async function watched(
-  kube: Kube,
-  resource: Resource,
-  query: Readonly<Record<string, string>>,
-  count: number,
-): Promise<{ type: string; object: KubeObject & Json }[]> {
-  const ending = new AbortController()
-  const found: { type: string; object: KubeObject & Json }[] = []
-  const late = setTimeout(() => ending.abort(new Error(`${count} events were expected; there came ${JSON.stringify(found)}`)), 10_000)
-  try {
-    for await (const event of jsonLines(await kube.client.stream(resource, query, ending.signal), 1 << 20)) {
-      found.push(event as (typeof found)[number])
-      if (found.length === count) return found
-    }
-    return found
-  } finally {
-    clearTimeout(late)
-    ending.abort()
-  }
-}
-
-const named = ({ type, object }: { readonly type: string; readonly object: KubeObject }): string =>
-  `${type} ${object.metadata.name ?? ''}`.trim()
 
 export const KUBE_CASES: readonly KubeCase[] = [
   {
@@ -370,7 +267,7 @@ export const KUBE_CASES: readonly KubeCase[] = [
   },
   {
     title: 'the webhooks: pods are injected, left alone and refused; policies refused and warned of; and what happens without an answer',
-    run: webhooks,
+    run: askWebhooks,
     answer: [
       ['injected', 201, ['postern-init', 'postern', 'own'], true, []],
       ['bare', 201, ['postern-init', 'postern'], true, []],
@@ -397,132 +294,3 @@ const SPECS: readonly (readonly [string, unknown])[] = [
   ['mode', { rules: RULES, mode: 'off' }],
   ['limit', { rules: [{ allow: { and: [{ service_account: 'cart' }] } }], limit: { requests: 'many' } }],
 ]
-
-const SETTINGS: InjectionSettings = {
-  image: 'example.org/postern:1',
-  trustDomain: 'example.org',
-  namespace: 'postern-system',
-  caAddress: 'postern-ca.postern-system.svc:7100',
-  controllerAddress: 'postern-controller.postern-system.svc:7201',
-  controllerPeer: 'spiffe://example.org/ns/postern-system/sa/postern-controller',
-  trustBundleSigner: undefined,
-  interception: 'redirect',
-  passThrough: 'allow',
-  excludeNetworks: [],
-  version: '1',
-}
-
-interface PodCase {
-  readonly name: string
-  readonly metadata?: object
-  readonly spec?: object
-  readonly port?: object
-}
-
-const POD_CASES: readonly PodCase[] = [
-  {
-    name: 'injected',
-    metadata: { annotations: { 'postern.dev/log-level': 'debug' } },
-    spec: { initContainers: [{ name: 'own', image: 'example.org/own:1' }] },
-  },
-  { name: 'bare' },
-  { name: 'udp', port: { containerPort: 53, protocol: 'UDP' } },
-  { name: 'opted-out', metadata: { labels: { 'postern.dev/inject': 'disabled' } } },
-  { name: 'own-network', spec: { hostNetwork: true } },
-  { name: 'mistaken', metadata: { annotations: { 'postern.dev/prots': '8080' } } },
-]
-
-/** Ours, served here; registered for this run's namespace alone, and taken away. */
-async function webhooks(kube: Kube): Promise<unknown> {
-  const mesh = await createTestMesh('example.org')
-  const { certificatePem, keyPem } = await mesh.issue('/ns/postern-system/sa/postern-controller', { dnsNames: ['localhost'] })
-  const server = createServer({ key: keyPem, cert: certificatePem }, (incoming, response) => {
-    void text(incoming).then((body) => {
-      const review = JSON.parse(body) as unknown
-      const answer =
-        incoming.url?.startsWith('/inject') === true
-          ? reviewPod(review, SETTINGS, () => 'enabled')?.answer
-          : answerPolicyReview(review, systemClock.now(), 'example.org')
-      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
-    })
-  })
-  server.listen(0, 'localhost')
-  await once(server, 'listening')
-  const url = `https://localhost:${(server.address() as AddressInfo).port}`
-  const admission = (plural: string): Resource => ({ group: 'admissionregistration.k8s.io', version: 'v1', plural })
-  const name = `postern-${kube.namespace}`
-  const hook = (of: string, path: string, rule: object, failurePolicy: string): object => ({
-    webhooks: [
-      {
-        name: of,
-        clientConfig: { url: `${url}${path}`, caBundle: Buffer.from(mesh.bundlePem).toString('base64') },
-        failurePolicy,
-        admissionReviewVersions: ['v1'],
-        sideEffects: 'None',
-        timeoutSeconds: 5,
-        namespaceSelector: { matchExpressions: [{ key: 'kubernetes.io/metadata.name', operator: 'In', values: [kube.namespace] }] },
-        rules: [rule],
-      },
-    ],
-  })
-  const podRule = { operations: ['CREATE'], apiGroups: [''], apiVersions: ['v1'], resources: ['pods'], scope: 'Namespaced' }
-  const policyRule = {
-    operations: ['CREATE', 'UPDATE'],
-    apiGroups: ['postern.dev'],
-    apiVersions: ['v1'],
-    resources: ['policies'],
-    scope: '*',
-  }
-  const configurations = [
-    [admission('mutatingwebhookconfigurations'), 'MutatingWebhookConfiguration', hook('inject.postern.dev', '/inject', podRule, 'Fail')],
-    [
-      admission('validatingwebhookconfigurations'),
-      'ValidatingWebhookConfiguration',
-      hook('policies.postern.dev', '/policies', policyRule, 'Ignore'),
-    ],
-  ] as const
-  const pods = `/api/v1/namespaces/${kube.namespace}/pods?dryRun=All`
-  const policies = `/apis/postern.dev/v1/namespaces/${kube.namespace}/policies?dryRun=All`
-  const podOf = ({ name: of, metadata = {}, spec = {}, port = { containerPort: 8080 } }: PodCase): object => ({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name: of, ...metadata },
-    spec: { containers: [{ name: 'app', image: 'example.org/app:1', ports: [port] }], ...spec },
-  })
-  const tail = (message: unknown): string => /(denied the request|failed calling webhook).*/.exec(String(message))?.[0] ?? String(message)
-  try {
-    for (const [resource, kind, body] of configurations) {
-      await kube.client.create(resource, { apiVersion: 'admissionregistration.k8s.io/v1', kind, metadata: { name }, ...body })
-    }
-    // A configuration acts some milliseconds after it was taken.
-    while ((await ask(kube, 'POST', pods, podOf({ name: 'try', metadata: { annotations: { 'postern.dev/none': '' } } }))).status !== 422)
-      await delay(20)
-    while ((await ask(kube, 'POST', policies, policy('try', { rules: [{ allow: { and: [{ none: 1 }] } }] }))).status === 201)
-      await delay(20)
-    const answers: unknown[] = []
-    for (const one of POD_CASES) {
-      const { status, body, warnings } = await ask(kube, 'POST', pods, podOf(one))
-      if (status !== 201) {
-        answers.push([one.name, status, tail(body['message'])])
-        continue
-      }
-      const { metadata, spec } = body as unknown as { metadata: { annotations?: Json }; spec: { initContainers?: { name: string }[] } }
-      const own = (spec.initContainers ?? []).map((container) => container.name)
-      answers.push([one.name, status, own, metadata.annotations?.['postern.dev/sidecar'] !== undefined, warnings])
-    }
-    const typo = await ask(kube, 'POST', policies, policy('typo', { rules: [{ allow: { and: [{ http_pth: '/' }] } }] }))
-    answers.push(['policy with a typo', typo.status, /Did you mean `http_path`/.exec(String(typo.body['message']))?.[0]])
-    const open = await ask(kube, 'POST', policies, policy('open', { rules: [{ name: 'all', allow: { and: [{ http_path: '/' }] } }] }))
-    answers.push(['open policy', open.status, open.warnings.some((warning) => warning.includes('names no caller'))])
-    server.closeAllConnections()
-    server.close()
-    const late = await ask(kube, 'POST', pods, podOf({ name: 'late' }))
-    answers.push(['nobody answers', late.status, /failed calling webhook "[^"]+"/.exec(String(late.body['message']))?.[0]])
-    answers.push(['nobody answers for policies', (await ask(kube, 'POST', policies, policy('late', { rules: RULES }))).status])
-    return answers
-  } finally {
-    server.closeAllConnections()
-    server.close()
-    for (const [resource] of configurations) await kube.client.delete(resource, name).catch(() => {})
-  }
-}
