@@ -123,7 +123,7 @@ test('where all is well everything passes, and the trial pod is a dry run', asyn
     results.map(({ id }) => id),
     [
       ...['cluster-reachable', 'cluster-clock', 'cluster-resources', 'cluster-control-plane', 'cluster-trust', 'cluster-webhook'],
-      ...['cluster-injection', 'cluster-uninjected', 'cluster-behind', 'cluster-policies'],
+      ...['cluster-injection', 'cluster-uninjected', 'cluster-behind', 'cluster-calls', 'cluster-policies'],
     ],
   )
   assert.deepEqual(
@@ -133,6 +133,7 @@ test('where all is well everything passes, and the trial pod is a dry run', asyn
   assert.ok(api.requests.every((request) => /^GET |dryRun=All$/.test(request)))
 })
 
+const SHOP = { name: 'shop', labels: { 'postern.dev/inject': 'enabled' } }
 const OLD = new Date(Date.now() - 200_000).toISOString()
 const AHEAD = new Date(Date.now() + 300_000).toISOString()
 
@@ -215,6 +216,20 @@ const FAULTS: readonly (readonly [
     'warning',
     /1 with example\.org\/postern:1 instead of example\.org\/postern:2: shop\/cart-0/,
     (api) => void api.put(AT.pods, pod('cart-0', 'example.org/postern:1')),
+  ],
+  [
+    'a list of namespaces that is none',
+    'cluster-calls',
+    'warning',
+    /Namespace shop has `postern\.dev\/calls: Bank;mail`, which is no list/,
+    (api) => void api.put(AT.namespaces, { metadata: { ...SHOP, annotations: { 'postern.dev/calls': 'Bank;mail' } } }),
+  ],
+  [
+    'a namespace that is not there',
+    'cluster-calls',
+    'warning',
+    /Namespace shop calls bank by its `postern\.dev\/calls`, and there is no such/,
+    (api) => void api.put(AT.namespaces, { metadata: { ...SHOP, annotations: { 'postern.dev/calls': 'shop, bank' } } }),
   ],
   [
     'a policy that is refused',

@@ -235,6 +235,11 @@ export const CHECKS = {
     title: 'the sidecars are of the image that is injected now',
     hint: 'Restart their workloads when it suits: `kubectl rollout restart`.',
   },
+  'cluster-calls': {
+    category: 'cluster',
+    title: 'every `postern.dev/calls` of a namespace is a list of namespaces that there are',
+    hint: 'Write names with commas between them, as in `kubectl annotate --overwrite namespace shop postern.dev/calls=catalog,mail`.',
+  },
   'cluster-policies': {
     category: 'cluster',
     title: 'every policy is accepted, and runs in all sidecars that it concerns',

@@ -1,5 +1,6 @@
 /** What the objects of a mesh must look like: judgements on what the API server returned, without asking it anything. */
 import type { Pod } from '#controller/inject/pod'
+import { readCalls } from '#controller/snapshot/objects'
 import type { KubeObject } from '#kube/objects'
 import { type CheckResult, judged, skipped } from './catalogue.ts'
 
@@ -90,6 +91,23 @@ export function judgeBehind(pods: readonly (KubeObject & Pod)[], image: string |
   }
   const lines = [...behind].map(([old, names]) => `${names.length} with ${old} instead of ${image}: ${shown(names)}.`)
   return judged('cluster-behind', lines, 'warning')
+}
+
+/** What cannot be read narrows nothing; a namespace that is not there has no services. */
+export function judgeCalls(namespaces: readonly KubeObject[]): CheckResult {
+  const there = new Set(namespaces.map(({ metadata }) => metadata.name))
+  const problems = namespaces.flatMap(({ metadata: { name, annotations } }) => {
+    const text = annotations?.['postern.dev/calls']
+    if (text === undefined) return []
+    const calls = readCalls(text, name)
+    if (calls === undefined)
+      return [`Namespace ${name} has \`postern.dev/calls: ${text.slice(0, 100)}\`, which is no list of namespaces and narrows nothing.`]
+    const absent = [...calls].filter((one) => !there.has(one))
+    return absent.length === 0
+      ? []
+      : [`Namespace ${name} calls ${absent.join(', ')} by its \`postern.dev/calls\`, and there is no such namespace.`]
+  })
+  return judged('cluster-calls', problems.slice(0, MOST_NAMED), 'warning')
 }
 
 interface PolicyObject extends KubeObject {

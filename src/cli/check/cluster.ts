@@ -13,7 +13,15 @@ import { findServed } from '#kube/served'
 import { readBundle } from '#pki/bundle'
 import { type CheckResult, judged, passed, skipped } from './catalogue.ts'
 import { checkAuthorities } from './identity.ts'
-import { judgeBehind, judgeControlPlane, judgePolicies, judgeResources, judgeWebhook, type Workload } from './cluster-objects.ts'
+import {
+  judgeBehind,
+  judgeCalls,
+  judgeControlPlane,
+  judgePolicies,
+  judgeResources,
+  judgeWebhook,
+  type Workload,
+} from './cluster-objects.ts'
 import { span } from './times.ts'
 
 /** What certificates are dated back, ms: beyond it a fresh one is not valid yet. */
@@ -124,6 +132,7 @@ async function* checkAll(client: KubeClient, namespace: string, time: number): A
     })
   }
   yield await asked('cluster-behind', async () => judgeBehind(await list<KubeObject & Pod>(client, core('pods')), words?.image))
+  yield judgeCalls(namespaces)
   yield await asked('cluster-policies', async () =>
     judgePolicies([
       ...(await list(client, group('postern.dev', 'policies'))),
