@@ -5,7 +5,7 @@ import { get } from 'node:http'
 import { join } from 'node:path'
 import process from 'node:process'
 import { CALLER_ID, TRUST_DOMAIN } from '../environment/certificates.ts'
-import { CORES } from '../environment/cores.ts'
+import { ALL_CORES, CORES } from '../environment/cores.ts'
 import { freePort, waitUntil } from '../environment/ports.ts'
 import { start } from '../environment/processes.ts'
 import { GRPC_SERVICE } from '../environment/upstream.ts'
@@ -17,6 +17,8 @@ export interface PosternOptions {
   readonly rules: number
   /** A module that Node loads first. */
   readonly preload?: string
+  /** Runs on whichever core is free, instead of on one. */
+  readonly unpinned?: boolean
 }
 
 export interface RunningPostern extends Running {
@@ -29,8 +31,8 @@ export interface Postern extends Contender {
   start(setup: Setup): Promise<RunningPostern>
 }
 
-export function postern({ program, rules, preload }: PosternOptions): Postern {
-  const name = `Postern, ${rules.toLocaleString('en')} rules`
+export function postern({ program, rules, preload, unpinned = false }: PosternOptions): Postern {
+  const name = `Postern, ${rules.toLocaleString('en')} rules${unpinned ? ', on any core' : ''}`
   return {
     name,
     version: `${packageVersion()} on Node ${process.versions.node}`,
@@ -63,7 +65,10 @@ spec:
       const log = openSync(join(folder, 'log'), 'w')
       const stdio: StdioOptions = ['ignore', records.fd, log, ...(preload === undefined ? [] : (['ipc'] as const))]
       const begun = performance.now()
-      const child = start(process.execPath, [...flags, program, 'sidecar', '--config', document], { core: CORES.proxy, stdio })
+      const child = start(process.execPath, [...flags, program, 'sidecar', '--config', document], {
+        core: unpinned ? ALL_CORES : CORES.proxy,
+        stdio,
+      })
       records.handOver(child)
       closeSync(log)
       await waitUntil(() => isReady(healthPort), child, name).catch((error: unknown) => {

@@ -4,6 +4,9 @@ import process from 'node:process'
 
 export const CORES = availableParallelism() > 1 ? ({ proxy: '1', load: '0' } as const) : ({ proxy: '0', load: '0' } as const)
 
+/** Every core, for what is to be seen without a pin. */
+export const ALL_CORES = `0-${availableParallelism() - 1}`
+
 /** Only root may raise a priority. */
 const PRIORITY = process.getuid?.() === 0 ? ['nice', '-n', '-20'] : []
 
