@@ -20,7 +20,9 @@ test('a caller and a service that renew every two seconds: 50 requests a second 
   const calls = await steadyCalls(calling.outboundPort, { every: 20, for: 3 * LIFE })
   assert.deepEqual(calls.failures, [])
   const records = (await called.records()).filter((record) => record['msg'] === 'decision')
-  assert.equal(records.length, calls.answered)
+  // One that met the end of its connection is recorded as cut, and was sent again on another.
+  const whole = records.filter(({ reason }) => reason === undefined)
+  assert.equal(whole.length, calls.answered)
   const serials = new Set<string>()
   for (const { peer, time } of records as unknown as { peer: { serial: string; not_after: string }; time: string }[]) {
     serials.add(peer.serial)
