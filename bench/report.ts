@@ -123,6 +123,8 @@ ${table(
 - Postern is the bundle with its production flags, policy enforced, a record of every decision written to a pipe, metrics on. nginx and HAProxy
   decide nothing and log nothing; Envoy decides by RBAC on the URI SAN and sets x-forwarded-client-cert, without an access log. What
   logging costs the peers is thus in our disfavour.
+- \`Node alone\` is a relay of bytes behind Node's own \`tls.Server\`, with our TLS options, no identity, policy or record: what any proxy on Node
+  pays for a handshake (docs/decisions/0009).
 - HTTP/2 is spoken on both sides, by nginx with \`grpc_pass\`; gRPC calls carry a message each way and end in trailers. Large bodies are counted
   whole, with the handshakes of their four connections; nobody buffers a body as a whole. As proxies of TCP all are asked for HTTP/1.1.
 - Absolute figures depend on the machine and on what else it does; the ratios are what the budgets are about.
