@@ -57,9 +57,9 @@ export async function measureRedirect(bench: Bench, folder: string): Promise<Red
       warmUp: bench.quick ? 0.25 : 1,
       connections,
       closeEach,
-      patience: bench.quick ? 0 : 60,
+      patience: bench.quick ? 0 : 15,
     })
-  return { kept: await measured(16, false, 9), fresh: await measured(8, true, 5), alone: await measured(1, false, 5) }
+  return { kept: await measured(16, false, 7), fresh: await measured(8, true, 3), alone: await measured(1, false, 5) }
 }
 
 /** Plain HTTP from within the pod, as the app's user: to the sidecar's own listener, or to the service. */
