@@ -21,7 +21,9 @@ export function measureMicro(programs: readonly string[] = []): MicroResult[] {
     .toSorted()
     .filter((file) => programs.length === 0 || programs.includes(file.replace(/\.ts$/, '')))
   return files.flatMap((file) => {
-    const output = execFileSync('taskset', onCore(CORES.proxy, process.execPath, [...RUNTIME_FLAGS, join(FOLDER, file)]), { encoding: 'utf8' })
+    const output = execFileSync('taskset', onCore(CORES.proxy, process.execPath, [...RUNTIME_FLAGS, join(FOLDER, file)]), {
+      encoding: 'utf8',
+    })
     return parseMicro(file.replace(/\.ts$/, ''), output)
   })
 }
