@@ -1,11 +1,9 @@
 /** Bundles the program into `dist/`: `postern.js`, one file per worker, and chunks for what is rarely needed. Run by `npm run build`. */
-import { execFileSync } from 'node:child_process'
 import { chmodSync, globSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join, relative, sep } from 'node:path'
 import process from 'node:process'
-import { build, type BuildOptions, type Metafile, type OutputFile, type Plugin } from 'esbuild'
+import { build, type Metafile, type OutputFile } from 'esbuild'
 import { builtinModules, REQUIRE } from './builtin-modules.ts'
-import { WRAPPER } from './precompiled.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const DIST = join(ROOT, 'dist')
@@ -43,87 +41,34 @@ function entries(): Record<string, string> {
 export interface Bundle {
   readonly files: readonly OutputFile[]
   readonly metafile: Metafile
-  /** Names of the scripts that code is to be made of (`writeCode`). */
-  readonly precompiled: readonly string[]
 }
-
-const COMMON = {
-  outdir: DIST,
-  absWorkingDir: ROOT,
-  bundle: true,
-  platform: 'node',
-  target: 'node26',
-  conditions: ['node', 'import', 'default'],
-  alias: ALIASES,
-  minify: true,
-  // Of scripts that are read a byte a character.
-  charset: 'ascii',
-  sourcemap: 'linked',
-  legalComments: 'none',
-  metafile: true,
-  write: false,
-  logLevel: 'warning',
-} as const satisfies BuildOptions
-
-const DEFINED = { __POSTERN_BUNDLED__: 'true', __POSTERN_VERSION__: JSON.stringify(packageVersion()) }
 
 /** Everything in memory: what would be written, and what went into it. */
 export async function bundle(): Promise<Bundle> {
-  const sidecar = await bundleSidecar()
   const result = await build({
-    ...COMMON,
     entryPoints: entries(),
+    outdir: DIST,
+    absWorkingDir: ROOT,
+    bundle: true,
     splitting: true,
     // Flat: every chunk finds the workers at `./<name>-worker.js`.
     chunkNames: 'chunk-[hash]',
     format: 'esm',
-    plugins: [builtinModules, precompiled(SIDECAR, sidecar.script, ['sidecarCommand'])],
+    platform: 'node',
+    target: 'node26',
+    conditions: ['node', 'import', 'default'],
+    alias: ALIASES,
+    minify: true,
+    sourcemap: 'linked',
+    legalComments: 'none',
+    plugins: [builtinModules],
     banner: { js: REQUIRE },
-    define: DEFINED,
+    define: { __POSTERN_BUNDLED__: 'true', __POSTERN_VERSION__: JSON.stringify(packageVersion()) },
+    metafile: true,
+    write: false,
+    logLevel: 'warning',
   })
-  const inputs = { ...result.metafile.inputs, ...sidecar.metafile.inputs }
-  const outputs = { ...result.metafile.outputs, ...sidecar.metafile.outputs }
-  return { files: [...result.outputFiles, ...sidecar.files], metafile: { inputs, outputs }, precompiled: [sidecar.script] }
-}
-
-const SIDECAR = join(ROOT, 'src/cli/sidecar.ts')
-
-/** The sidecar is one script, rare parts within it: it starts often, and a file more is half a millisecond more. See precompiled.ts. */
-async function bundleSidecar(): Promise<{ readonly files: readonly OutputFile[]; readonly metafile: Metafile; readonly script: string }> {
-  const { outputFiles, metafile } = await build({
-    ...COMMON,
-    entryPoints: { sidecar: SIDECAR },
-    entryNames: '[name]-[hash]',
-    outExtension: { '.js': '.cjs' },
-    format: 'cjs',
-    plugins: [builtinModules, sharedErrors],
-    banner: { js: WRAPPER.before },
-    footer: { js: WRAPPER.behind },
-    define: { ...DEFINED, 'import.meta.url': 'importMetaUrl' },
-  })
-  const script = outputFiles.map((file) => basename(file.path)).find((name) => name.endsWith('.cjs'))
-  if (script === undefined) throw new Error('esbuild made no script of src/cli/sidecar.ts.')
-  return { files: outputFiles, metafile, script }
-}
-
-/** The class of errors is the program's own: it tells them from bugs by it. */
-const sharedErrors: Plugin = {
-  name: 'shared-errors',
-  setup(build) {
-    build.onLoad({ filter: /src\/base\/errors\.ts$/ }, () => ({ contents: 'export const { PosternError } = shared', loader: 'js' }))
-  },
-}
-
-/** In the place of the module `source`: the script that was made of it. */
-function precompiled(source: string, script: string, names: readonly string[]): Plugin {
-  const contents = `import { runPrecompiled } from '${join(ROOT, 'scripts/precompiled.ts')}'
-export const { ${names.join(', ')} } = runPrecompiled(import.meta.dirname, '${script}', import.meta.url).exports`
-  return {
-    name: 'precompiled',
-    setup(build) {
-      build.onLoad({ filter: /src\/cli\/sidecar\.ts$/ }, ({ path }) => (path === source ? { contents, loader: 'js' } : undefined))
-    },
-  }
+  return { files: result.outputFiles, metafile: result.metafile }
 }
 
 /** Replaces the first line of the program by one of the same length in lines, so that the source map stays right. */
@@ -165,14 +110,6 @@ export function writeBundle({ files, metafile }: Bundle, folder: string): void {
   for (const name of readdirSync(folder)) if (!written.has(name)) rmSync(join(folder, name), { recursive: true })
 }
 
-/** Has V8 make code of the scripts of a bundle that was written to `folder`, for this Node. Without it the program starts the same, later. */
-export function writeCode({ precompiled: scripts }: Bundle, folder: string): void {
-  for (const script of scripts)
-    execFileSync(process.execPath, [...RUNTIME_FLAGS, join(ROOT, 'scripts/write-code.ts'), folder, script], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
-}
-
 /** What the build made, for whoever reads the log. */
 function summary(files: readonly OutputFile[], milliseconds: number): string {
   const code = files.filter((file) => file.path.endsWith('.js'))
@@ -186,7 +123,6 @@ if (import.meta.main) {
   const begun = performance.now()
   const made = await bundle()
   writeBundle(made, DIST)
-  writeCode(made, DIST)
   console.log(summary(made.files, performance.now() - begun))
 }
 

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { after, before, suite, test } from 'node:test'
 import { librariesOf } from '../../scripts/base-image.ts'
-import { bundle, type Bundle, RUNTIME_FLAGS, writeBundle, writeCode } from '../../scripts/build.ts'
-import { codeFile } from '../../scripts/precompiled.ts'
+import { bundle, type Bundle, RUNTIME_FLAGS, writeBundle } from '../../scripts/build.ts'
 
 suite('the bundle', () => {
   // Away from node_modules: what it needs must be in it.
@@ -20,7 +19,6 @@ suite('the bundle', () => {
   before(async () => {
     made = await bundle()
     writeBundle(made, folder)
-    writeCode(made, folder)
   })
   after(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -43,37 +41,6 @@ suite('the bundle', () => {
     for (const name of names) assert.match(run(name, '--help'), new RegExp(`postern ${name}`))
   })
 
-  test('has code for the sidecar that V8 takes under the production flags, and is the same program without', () => {
-    const [name = ''] = made.precompiled
-    const code = join(folder, codeFile(name))
-    const taken = `const { readFileSync } = require('node:fs')
-      const [script, code] = process.argv.slice(1)
-      console.log(new (require('node:vm').Script)(readFileSync(script, 'latin1'), { cachedData: readFileSync(code) }).cachedDataRejected)`
-    const rejected = execFileSync(process.execPath, [...RUNTIME_FLAGS, '-e', taken, join(folder, name), code], { encoding: 'utf8' })
-    assert.equal(rejected, 'false\n')
-    const document = join(folder, 'not-a-document.yaml')
-    const whole = readFileSync(code)
-    const outcomes = [whole, whole.subarray(0, 1000), Buffer.from('not code'), undefined].map((content) => {
-      if (content === undefined) rmSync(code)
-      else writeFileSync(code, content)
-      const { status, stderr } = spawnSync(process.execPath, [...RUNTIME_FLAGS, program, 'sidecar', '--check', '--config', document], {
-        encoding: 'utf8',
-      })
-      return { status, stderr }
-    })
-    writeFileSync(code, whole)
-    // Status 2 shows as well that the script's errors are the program's own: others would be taken for bugs, 70.
-    for (const { status, stderr } of outcomes) {
-      assert.equal(status, 2, stderr)
-      assert.match(stderr, /not-a-document\.yaml.*ERR_CONFIG_/s)
-    }
-    assert.equal(new Set(outcomes.map(({ stderr }) => stderr)).size, 1)
-  })
-
-  test('is ASCII where it is read a byte a character', () => {
-    for (const name of made.precompiled) assert.doesNotMatch(readFileSync(join(folder, name), 'latin1'), /[\u0080-\u00ff]/)
-  })
-
   test('refuses an unknown subcommand with status 2', () => {
     const { status, stderr } = spawnSync(process.execPath, [program, 'sidekar'], { encoding: 'utf8' })
     assert.equal(status, 2)
@@ -93,7 +60,7 @@ suite('the bundle', () => {
 
   test('has a source map for every file of code', () => {
     const names = readdirSync(folder)
-    const unmapped = names.filter((name) => /\.c?js$/.test(name) && !names.includes(`${name}.map`))
+    const unmapped = names.filter((name) => name.endsWith('.js') && !names.includes(`${name}.map`))
     assert.deepEqual(unmapped, [])
   })
 })
