@@ -35,7 +35,7 @@ test('the defaults in the tables are those of the reader', () => {
     for (const [name, expected] of Object.entries(DEFAULTS.limits)) {
       const text = value(`spec.${side}[].limits.${name}`)
       if (side === 'outbound' && !rows.has(`spec.outbound[].limits.${name}`)) continue
-      assert.equal(parseSize(text) ?? Number(text), expected, `${side} ${name}`)
+      assert.equal(parseSize(text) ?? parseSpan(text) ?? Number(text), expected, `${side} ${name}`)
     }
     for (const [name, expected] of Object.entries(DEFAULTS.timeouts)) {
       if (side === 'outbound' && name === 'handshake') continue
