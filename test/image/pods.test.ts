@@ -1,12 +1,22 @@
 /** The image in what a container engine has for pods: a sidecar and an app in one network namespace, identities from the authority beside them. */
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
 import { type ContainerPod, idOf, startContainerMesh } from '../support/container-mesh.ts'
 import { type DockerEngine, openDockerEngine } from '../support/docker-engine.ts'
 import { buildImage, useEngine } from '../support/restricted-container.ts'
 
 const engine: DockerEngine | string = await openDockerEngine({ ownNetwork: true })
 if (typeof engine === 'string') console.log(`# pods of containers are not tested: ${engine}`)
+
+/** Of a request to a path. Records are gathered before they are written, and the engine passes them on when it likes. */
+async function idOfRecord(pod: ContainerPod, path: string): Promise<string> {
+  for (const late = performance.now() + 10_000; performance.now() < late; await pause(50)) {
+    const found = pod.records().find((record) => JSON.stringify(record).includes(`"${path}"`)) as { request_id?: string } | undefined
+    if (found?.request_id !== undefined) return found.request_id
+  }
+  return assert.fail(`no record of ${path}: ${JSON.stringify(pod.records())}`)
+}
 
 suite('pods of containers', { skip: typeof engine === 'string' ? engine : false }, () => {
   before(async () => {
@@ -29,8 +39,7 @@ suite('pods of containers', { skip: typeof engine === 'string' ? engine : false 
     assert.equal(await catalog.get(`${own}/baskets/1`), `200 ${JSON.stringify({ path: '/baskets/1', caller: idOf('catalog') })}`)
     // Refused, and it can be told why.
     assert.match(await cart.get(`${own}/secrets`), /^403 /)
-    const refused = catalog.records().find((record) => JSON.stringify(record).includes('/secrets'))
-    const id = String((refused as { request_id?: string } | undefined)?.request_id)
+    const id = await idOfRecord(catalog, '/secrets')
     const explained = await catalog.sidecar.exec(['node', '/postern/postern.js', 'explain', id, '--admin', 'unix:/etc/postern/admin.sock'])
     assert.match(explained.output, /\/secrets[^]*cart-reads/)
     // Around the sidecar there is nothing: the app is on loopback, and what listens wants a certificate.
