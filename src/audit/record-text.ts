@@ -41,8 +41,8 @@ interface OriginParts {
 }
 
 export function createRecordText({ digestOf }: RecordTextOptions): RecordText {
-  const beginning = createBeginning()
   const timeText = createTimeText()
+  const beginning = createBeginning(timeText)
   const origins = new WeakMap<ConnectionOrigin, OriginParts>()
   const tokens = new WeakMap<TokenPrincipal, string>()
   const ruleParts = createRuleParts(digestOf)
@@ -115,8 +115,7 @@ export function createRecordText({ digestOf }: RecordTextOptions): RecordText {
 const UNDECIDED = '","decision":"deny"'
 
 /** All before the request id. At load, many end in one millisecond. */
-function createBeginning(): (time: number, plain: boolean) => string {
-  const timeText = createTimeText()
+function createBeginning(timeText: (time: number) => string): (time: number, plain: boolean) => string {
   let last = Number.NaN
   let info = ''
   const begin = (time: number, level: string): string => `{"time":"${timeText(time)}","level":"${level}","msg":"decision","request_id":"`

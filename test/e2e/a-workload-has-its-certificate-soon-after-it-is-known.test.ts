@@ -3,11 +3,9 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { systemClock } from '#base/clock'
-import { createCaSvidSource } from '#svid-source/ca'
-import { silentLog } from '#telemetry/log'
 import { median } from '../../bench/median.ts'
 import { startCaProcess } from '../support/ca-process.ts'
+import { joinedSource } from '../support/joined-source.ts'
 
 const WORKLOADS = 20
 
@@ -19,20 +17,7 @@ test('a workload that becomes known has its certificate within a second', async 
     const file = join(ca.dir, `token-${index}`)
     const [token = ''] = await ca.tokens([`/ns/shop/sa/app-${index}`])
     writeFileSync(file, token)
-    const source = await createCaSvidSource({
-      ca: {
-        kind: 'ca',
-        address: { kind: 'tcp', host: '127.0.0.1', port: ca.port },
-        trustDomain: undefined,
-        bundle: ca.bundleFile,
-        attest: { method: 'joinToken', file },
-        cache: undefined,
-      },
-      federation: [],
-      clock: systemClock,
-      log: silentLog,
-      random: Math.random,
-    })
+    const source = await joinedSource(ca.port, ca.bundleFile, file)
     times.push(performance.now() - begun)
     assert.equal(source.current.identity.id.path, `/ns/shop/sa/app-${index}`)
     source.close()

@@ -3,30 +3,15 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
-import { systemClock } from '#base/clock'
-import { createCaSvidSource } from '#svid-source/ca'
-import { silentLog } from '#telemetry/log'
 import type { IdentitiesOptions, InForce } from './identities.ts'
+import { joinedSource } from './joined-source.ts'
 
 const AT_ONCE = 10
 
 async function open({ port, bundle }: IdentitiesOptions, folder: string, token: string, index: number): Promise<void> {
   const file = join(folder, `token-${index}`)
   writeFileSync(file, token)
-  const source = await createCaSvidSource({
-    ca: {
-      kind: 'ca',
-      address: { kind: 'tcp', host: '127.0.0.1', port },
-      trustDomain: undefined,
-      bundle,
-      attest: { method: 'joinToken', file },
-      cache: undefined,
-    },
-    federation: [],
-    clock: systemClock,
-    log: silentLog,
-    random: Math.random,
-  })
+  const source = await joinedSource(port, bundle, file)
   let last: InForce | undefined
   function tell(): void {
     const { serial, notAfter } = source.current.identity.facts
