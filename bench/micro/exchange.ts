@@ -17,6 +17,8 @@ import { Http1Connection } from '#proxy/http1-connection'
 import { Http1Upstream, READ_BUFFER, type OnRead } from '#proxy/http1-upstream'
 import { InboundService } from '#proxy/inbound-service'
 import type { InboundListenerState } from '#proxy/inbound-state'
+import { createBacklog } from '#proxy/backlog'
+import { createRateLimiter } from '#proxy/rate-limiter'
 import { createRegistry } from '#proxy/registry'
 import { silentLog } from '#telemetry/log'
 import { createMetrics } from '#telemetry/metrics'
@@ -57,7 +59,14 @@ spec:
     - { deny: { or: [ { http_path: { starts_with: /catalog/internal/ } } ] } }
 `
 
-export function createBench(): (requests: number) => Promise<number> {
+export interface ExchangeBench {
+  /** @returns µs of CPU a request, of all threads */
+  run(requests: number): Promise<number>
+  /** Of the newest requests, those that were allowed, forwarded and answered. */
+  answered(most: number): number
+}
+
+export function createBench(): ExchangeBench {
   const { documents } = readYamlDocuments(POLICY, 'policy.yaml')
   const { document } = readPolicyDocument(documents[0]!, { defaultName: 'x' })
   const compiler = createPolicyCompiler({ service: 'catalog', labels: {}, ports: [7443] })
@@ -66,6 +75,7 @@ export function createBench(): (requests: number) => Promise<number> {
   if (!id.ok) throw new Error('no id')
   const metrics = createMetrics()
   const registry = createRegistry(Date.now(), systemClock)
+  const ring = createRing()
   const log = createDecisionLog({
     target: {
       write: (chunk, offset, done) => void setImmediate(done, null, chunk.length - offset),
@@ -81,10 +91,14 @@ export function createBench(): (requests: number) => Promise<number> {
       config: {
         app: { kind: 'tcp', host: '127.0.0.1', port: 1 },
         timeouts,
+        limits: { bodyRate: 16 },
         paths: { allow: new Set(), ignoreCase: false, overrideHeaders: false },
       },
       policy: compiler.finish(1),
       headLimits: { bytes: 65_536, headers: 100 },
+      tokens: undefined,
+      drain: 0,
+      own: { lease: { validUntil: Number.POSITIVE_INFINITY } },
       forwarders: new Set<string>(),
     },
     name: '0.0.0.0:7443',
@@ -94,8 +108,10 @@ export function createBench(): (requests: number) => Promise<number> {
     clock: systemClock,
     randomHex: createRandomHex(randomFillSync),
     log,
-    ring: createRing(),
+    ring,
     metrics: metrics.listener('0.0.0.0:7443', 'http1'),
+    limiter: createRateLimiter(),
+    backlog: createBacklog(systemClock),
     connectionClosed() {},
   } as unknown as InboundListenerState
   const origin = {
@@ -133,7 +149,7 @@ export function createBench(): (requests: number) => Promise<number> {
     Object.defineProperty(service, 'acquire', { value: (exchange: { attach(to: Http1Upstream): void }) => exchange.attach(upstream) })
     return { caller, connection: new Http1Connection(caller as unknown as Socket, service) }
   })
-  return async (requests) => {
+  async function run(requests: number): Promise<number> {
     const begun = process.cpuUsage()
     for (let done = 0; done < requests; done += callers.length) {
       for (const { caller } of callers) caller.emit('data', REQUEST)
@@ -142,10 +158,14 @@ export function createBench(): (requests: number) => Promise<number> {
     const { user, system } = process.cpuUsage(begun)
     return (user + system) / requests
   }
+  return {
+    run,
+    answered: (most) => ring.recent(most).filter(({ decision, status }) => decision?.allow === true && status === 200).length,
+  }
 }
 
 if (import.meta.main) {
-  const run = createBench()
+  const { run } = createBench()
   for (let round = 0; round < 8; round++) console.log(`${(await run(100_000)).toFixed(2)} µs CPU a request, all threads`)
   process.exit(0)
 }
