@@ -3,9 +3,9 @@ import { test } from 'node:test'
 import { createBench } from '../../bench/micro/exchange.ts'
 
 test('the bench of one exchange runs whole requests', async () => {
-  const { run, answered } = createBench()
-  await run(64)
+  const bench = createBench()
+  await bench.run(64)
   // The last answers come a turn later.
   await new Promise(setImmediate)
-  assert.equal(answered(1000), 64)
+  assert.equal(bench.answered(1000), 64)
 })
