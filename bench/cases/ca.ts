@@ -3,6 +3,7 @@ import { createHash, generateKeyPairSync } from 'node:crypto'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import process from 'node:process'
+import { setTimeout as delay } from 'node:timers/promises'
 import { makeJoinToken } from '#ca/attest/join-token'
 import { openSqliteStore } from '#ca/store/sqlite-store'
 import type { Issuance } from '#ca/store/store'
@@ -14,6 +15,7 @@ import { startAuthorityFloor } from '../contenders/ca-floor.ts'
 import { cpuSeconds, residentMegabytes, tree } from '../environment/processes.ts'
 import { type AuthorityCaller, type AuthorityCredentials, openAuthorityCaller } from '../load/authority.ts'
 import { median } from '../median.ts'
+import { SETTLE_MS } from './memory.ts'
 
 export interface AuthorityResult {
   /** CPU µs of the authority's process for each certificate, medians. */
@@ -56,6 +58,8 @@ export async function measureAuthority({ program, folder, quick }: AuthorityOpti
     starts.push(running.readyMs)
   }
   await using running = await authority.start()
+  const settle = quick ? 300 : SETTLE_MS
+  await delay(settle)
   const rssReady = residentMegabytes(tree(running.pid))
   const held = await obtain(running, authority)
   await using floor = await startAuthorityFloor(program, folder, authority.bundlePem, held)
@@ -83,7 +87,7 @@ export async function measureAuthority({ program, folder, quick }: AuthorityOpti
     ...filled(results),
     readyMs: median(starts),
     rssReady,
-    rssFilled: await measureFilled(authority, running),
+    rssFilled: await measureFilled(authority, running, settle),
     opensslMicros: opensslMicros(),
     goMicros: goMicros(folder),
   }
@@ -146,7 +150,7 @@ async function obtain({ port }: RunningServer, authority: AuthorityFolder): Prom
 }
 
 /** Fills the record up to 100,000 through the store, beside the running authority, then has it issue a little more. */
-async function measureFilled({ database, bundlePem }: AuthorityFolder, running: RunningServer): Promise<number> {
+async function measureFilled({ database, bundlePem }: AuthorityFolder, running: RunningServer, settle: number): Promise<number> {
   await using store = await openSqliteStore({ file: database, role: 'tool', create: false })
   const now = Date.now()
   const missing = Math.max(0, ON_RECORD - (await store.countIssuances()))
@@ -158,6 +162,7 @@ async function measureFilled({ database, bundlePem }: AuthorityFolder, running: 
   const csr = requestSvid(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey)
   for (const token of tokens) await caller.post('/v1/x509-svid', JSON.stringify({ attestation: { type: 'join_token', token }, csr }))
   caller.close()
+  await delay(settle)
   return residentMegabytes(tree(running.pid))
 }
 

@@ -14,7 +14,7 @@ import { http2 } from './http2.ts'
 import type { CpuResult } from './cpu.ts'
 import { controller, redirect, webhook } from './kubernetes.ts'
 import type { LoopReport } from './loop-monitor.ts'
-import { measureMemory, type MemoryResult } from './memory.ts'
+import { measureMemory, type MemoryResult, SETTLE_MS } from './memory.ts'
 import { measureMicro } from './micro.ts'
 import { measureReady } from './ready.ts'
 import { measureReload } from './reload.ts'
@@ -140,7 +140,7 @@ function micro(
 async function rss(bench: Bench): Promise<CaseReport> {
   const connections = bench.quick ? 200 : 1000
   const ours = postern({ program: bench.program, rules: FEW_RULES })
-  const settle = bench.quick ? 300 : 12_000
+  const settle = bench.quick ? 300 : SETTLE_MS
   const measured = async (protocol: 'http1' | 'http2'): Promise<MemoryResult[]> => {
     const results = []
     for (const contender of [ours, ...(protocol === 'http1' ? [bareNode()] : []), ...peers(bench)])

@@ -15,10 +15,13 @@ export interface MemoryResult {
   readonly connections: number
 }
 
+/** What a start or handshakes leave behind is given back some seconds later (V8's page pool: 8 s): ms to wait before memory is read. */
+export const SETTLE_MS = 12_000
+
 /** Opened at once. */
 const BATCH = 20
 
-/** @param settleMs before each reading: what a start or handshakes leave behind is given back some seconds later (V8's page pool: 8 s) */
+/** @param settleMs before each reading */
 export async function measureMemory(contender: Contender, setup: Setup, connections: number, settleMs: number): Promise<MemoryResult> {
   await using running = await contender.start(setup)
   await delay(settleMs)

@@ -1,6 +1,7 @@
 /** What a certificate costs step-ca, in the three ways in which `ca.ts` measures our own authority, in the same run. */
 import { generateKeyPairSync } from 'node:crypto'
 import { Agent, request } from 'node:https'
+import { setTimeout as delay } from 'node:timers/promises'
 import { createCsr } from '#pki/csr'
 import { privateKeyPem } from '#pki/keys'
 import { AUTHORITY_DOMAIN } from '../contenders/ca.ts'
@@ -8,6 +9,7 @@ import { ensureStepCa, type RunningStepCa, startStepCa, STEP_CA_VERSION } from '
 import { cpuSeconds, residentMegabytes, tree } from '../environment/processes.ts'
 import type { AuthorityCredentials } from '../load/authority.ts'
 import { median } from '../median.ts'
+import { SETTLE_MS } from './memory.ts'
 
 export interface StepCaResult {
   /** CPU µs of its process for each certificate, medians: attested, renewed, renewed on a new connection. */
@@ -35,6 +37,8 @@ export async function measureStepCa({ folder, quick }: StepCaOptions): Promise<S
   if ('missing' in found) return `step-ca ${STEP_CA_VERSION}: ${found.missing}`
   await using running = await startStepCa(found.program, folder)
   const pids = tree(running.pid)
+  const settle = quick ? 300 : SETTLE_MS
+  await delay(settle)
   const rssReady = residentMegabytes(pids)
   const count = quick ? 400 : 3_000
   const rounds = quick ? 2 : 5
@@ -59,6 +63,7 @@ export async function measureStepCa({ folder, quick }: StepCaOptions): Promise<S
     // The first round warms up.
     if (round >= 0) [attested, renewed, reconnected].forEach((each, kind) => results[kind]?.push(each))
   }
+  await delay(settle)
   return {
     micros: results.map((each) => median(each.map(({ micros }) => micros))),
     rates: results.map((each) => median(each.map(({ rate }) => rate))),
