@@ -22,10 +22,28 @@ import { type CaseReport, type Environment, notMeasured, page, terminalTable } f
 
 const ROOT = join(import.meta.dirname, '..')
 
-const { values, positionals } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, write: { type: 'boolean', default: false }, program: { type: 'string' } },
-  allowPositionals: true,
-})
+const USAGE = `npm run bench [-- OPTION… CASE…]
+  --quick          shorter rounds, fewer of them
+  --write          write docs/performance.md though not all cases were run
+  --program FILE   measure this build, and build nothing
+Cases, all of them unless some are named: ${Object.keys(CASES).join(', ')}`
+
+const { values, positionals } = commandLine()
+
+function commandLine(): { values: { quick: boolean; write: boolean; program?: string; help: boolean }; positionals: string[] } {
+  const options = {
+    quick: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
+    program: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  } as const
+  try {
+    return parseArgs({ options, allowPositionals: true })
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`)
+    return process.exit(2)
+  }
+}
 
 async function run(names: readonly string[]): Promise<CaseReport> {
   ensureCommands()
@@ -91,6 +109,10 @@ function environment(bench: Bench, busyBefore: number): Environment {
   }
 }
 
+if (values.help) {
+  console.log(USAGE)
+  process.exit()
+}
 const names = positionals.length === 0 ? Object.keys(CASES) : positionals
 const unknown = names.filter((name) => !(name in CASES))
 if (unknown.length > 0) {

@@ -1,7 +1,7 @@
 /**
  * Builds the programs of a Kubernetes node for the tests of `test/cluster`: `npm run kube-node [-- PROGRAM…]`. They come from `../shared/kube` (Go
- * modules; some seven minutes on two cores) and stay in `.cache/kube-bin`. An API server alone is `apiserver controllers etcd`. Who has a
- * cluster needs none of it: the tests take KUBECONFIG too.
+ * modules; seven to nine minutes on two cores the first time) and stay in `.cache/kube-bin`. An API server alone is `apiserver controllers etcd`.
+ * Who has a cluster needs none of it: the tests take KUBECONFIG too.
  */
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

@@ -24,6 +24,9 @@ function testFiles(patterns: readonly string[]): string[] {
 /** The spec reporter lists failures after its counts; the counts are kept to be said again at the end. */
 const CLOSING = /^\S*ℹ (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /
 
+/** Hundreds of processes load the same modules: compiled and stripped of types once. */
+const COMPILE_CACHE = join(ROOT, '.cache', 'compile')
+
 async function run(files: readonly string[], flags: readonly string[]): Promise<number> {
   const runner = spawn(
     process.execPath,
@@ -36,7 +39,11 @@ async function run(files: readonly string[], flags: readonly string[]): Promise<
       ...flags,
       ...files,
     ],
-    { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}) } },
+    {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...process.env, ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}) },
+    },
   )
   const closed = new Promise<number>((resolve, reject) => {
     runner.once('error', reject)
