@@ -20,15 +20,22 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   redirect: async () => (await import('./redirect.ts')).redirectCommand,
 }
 
+/** What is imported below does not even parse on an older one. */
+const LEAST_NODE = 26
+
 async function main(args: readonly string[], io: CommandIo): Promise<ExitStatus> {
   const [name = '--help', ...rest] = args
-  if (name === '--help' || name === '-h' || name === 'help') {
-    io.stdout.write(await overview())
-    return 0
-  }
   if (name === '--version' || name === '-V' || name === 'version') {
     const { VERSION } = await import('./version.ts')
     io.stdout.write(`postern ${VERSION} (Node ${process.version})\n`)
+    return 0
+  }
+  if (Number.parseInt(process.version.slice(1), 10) < LEAST_NODE) {
+    io.stderr.write(`postern: needs Node ${LEAST_NODE} or later, and this is ${process.version} (${process.execPath}).\n`)
+    return 2
+  }
+  if (name === '--help' || name === '-h' || name === 'help') {
+    io.stdout.write(await overview())
     return 0
   }
   const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
