@@ -18,5 +18,5 @@ COPY dist/ /postern/
 # Probes are the orchestrator's: there is no shell and no HTTP client in here for a HEALTHCHECK to run.
 USER 65532:65532
 WORKDIR /
-ENTRYPOINT ["node", "--max-semi-space-size=4", "--disable-sigusr1", "--disable-warning=ExperimentalWarning", "/postern/postern.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=2", "--disable-sigusr1", "--disable-warning=ExperimentalWarning", "/postern/postern.js"]
 CMD ["--help"]

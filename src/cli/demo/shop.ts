@@ -38,7 +38,7 @@ export interface Shop extends AsyncDisposable {
 const HOUR = 3_600_000
 const READY_MS = 15_000
 const AUTHORITY_PORT = 7100
-const FLAGS = ['--max-semi-space-size=4']
+const FLAGS = ['--max-semi-space-size=2']
 /** What examples/shop has: mTLS, app, outbound, health, authority. */
 const PORT = /127\.0\.0\.1:(\d{4})/g
 
